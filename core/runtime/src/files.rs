@@ -1,0 +1,99 @@
+//! Files and directories, as traits: what a disk can do, and where it can fail.
+//!
+//! The calls block. Core makes them inside [`Runtime::blocking`](crate::Runtime::blocking), so that a
+//! slow disk stops nobody else. Nothing is durable before its sync has returned: `sync_data` for a file's
+//! bytes and length, [`Files::sync_dir`] for the entry that names it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file system, or the part of one that a server may use.
+pub trait Files: Send + Sync {
+    /// Opens a file. Errors: `NotFound`, `AlreadyExists` (for [`OpenMode::CreateNew`]), and the disk's own.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn File>>;
+
+    /// What the path names: `NotFound` when nothing.
+    fn kind(&self, path: &Path) -> io::Result<FileKind>;
+
+    /// The entries' names, sorted. `NotFound` when there is no such directory.
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// Makes a directory and its missing parents. It is no error if it is there.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Renames a file, replacing what was at `to`.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Makes the directory's entries durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Bytes that can still be written below `path`.
+    fn available_space(&self, path: &Path) -> io::Result<u64>;
+}
+
+/// How [`Files::open`] opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// An existing file, to read.
+    Read,
+    /// An existing file, to read and write.
+    Write,
+    /// A file that must not exist yet, to read and write.
+    CreateNew,
+    /// A file to read and write, made when it does not exist.
+    CreateOrOpen,
+}
+
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A file.
+    File,
+    /// A directory.
+    Directory,
+    /// Neither: a device, a socket, a link to nowhere.
+    Other,
+}
+
+/// An open file. Offsets are absolute; there is no cursor.
+pub trait File: Send + Sync {
+    /// Reads up to `buffer.len()` bytes at `offset` and says how many; 0 at or past the end.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset`; a gap before it reads as zeros.
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// The length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// True when the length is zero.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Cuts the file, or extends it with zeros.
+    fn set_len(&self, length: u64) -> io::Result<()>;
+
+    /// Makes the bytes and the length durable.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Reads until `buffer` is full or the file ends, and says how many bytes.
+    fn read_full_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.read_at(offset + filled as u64, &mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}
