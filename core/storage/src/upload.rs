@@ -1,0 +1,182 @@
+//! One share on its way in (leasedb-and-storage §3.4): a file under `shares/incoming` that is renamed
+//! into place when every byte of it has been written.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use protocol::StorageIndex;
+use protocol::server::{ServerError, ShareNumber, ShareWriter};
+use protocol::spans::Spans;
+use runtime::files::{File, OpenMode};
+use runtime::reached;
+
+use crate::container::{self, HEADER};
+use crate::directory::{Shared, lock};
+use crate::error::StorageError;
+use crate::lease::LeaseRequest;
+
+/// The client's handle to an upload. Dropped before it was closed, it gives the upload up: the place is
+/// free at once, the file goes with the next allocation.
+pub(crate) struct Writer(pub Arc<Upload>);
+
+#[async_trait]
+impl ShareWriter for Writer {
+    async fn write(&self, offset: u64, bytes: Bytes) -> Result<(), ServerError> {
+        self.job("write share", move |upload| upload.write(offset, &bytes)).await
+    }
+
+    async fn close(&self) -> Result<(), ServerError> {
+        self.job("close share", Upload::close).await
+    }
+
+    async fn abort(&self) -> Result<(), ServerError> {
+        self.job("abort share", Upload::abort).await
+    }
+}
+
+impl Writer {
+    async fn job(
+        &self,
+        kind: &'static str,
+        job: impl FnOnce(&Upload) -> Result<(), StorageError> + Send + 'static,
+    ) -> Result<(), ServerError> {
+        let upload = self.0.clone();
+        self.0.shared.job(kind, move |_| job(&upload)).await
+    }
+}
+
+/// A share being uploaded. Its methods touch the disk: they run in jobs.
+pub(crate) struct Upload {
+    shared: Arc<Shared>,
+    index: StorageIndex,
+    share: ShareNumber,
+    size: u64,
+    incoming: PathBuf,
+    state: Mutex<State>,
+}
+
+enum State {
+    /// Takes bytes; `written` counts within the share's data.
+    Open { file: Box<dyn File>, written: Spans },
+    /// Published or aborted.
+    Over,
+}
+
+impl Upload {
+    /// Starts an upload of `size` bytes; `None` when someone else is uploading this share. The caller
+    /// holds the directory's `disk` lock.
+    pub fn start(
+        shared: &Arc<Shared>,
+        index: StorageIndex,
+        share: ShareNumber,
+        size: u64,
+        lease: &LeaseRequest,
+    ) -> Result<Option<Upload>, StorageError> {
+        let files = shared.files();
+        let directory = shared.incoming(&index);
+        let incoming = directory.join(share.to_string());
+        files.create_dir_all(&directory)?;
+        let file = match files.open(&incoming, OpenMode::CreateNew) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if let Err(error) = container::create(&*file, size, lease) {
+            // Best effort: the disk is full or worse.
+            let _ = files.remove_file(&incoming);
+            return Err(error);
+        }
+        shared.reserve(index, share, size);
+        let state = Mutex::new(State::Open { file, written: Spans::new() });
+        Ok(Some(Upload { shared: shared.clone(), index, share, size, incoming, state }))
+    }
+
+    /// Writes at `offset` of the share's data. What overlaps earlier bytes must equal them, or nothing
+    /// is written.
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        let mut state = lock(&self.state);
+        let State::Open { file, written } = &mut *state else { return Err(StorageError::UploadOver) };
+        let length = bytes.len() as u64;
+        let end = (offset.checked_add(length).filter(|end| *end <= self.size))
+            .ok_or(StorageError::BeyondSize { offset, length, size: self.size })?;
+
+        let new = Spans::from_iter([offset..end]);
+        for overlap in new.intersection(written).iter() {
+            let again = &bytes[(overlap.start - offset) as usize..(overlap.end - offset) as usize];
+            let mut before = vec![0; again.len()];
+            file.read_full_at(HEADER + overlap.start, &mut before)?;
+            if before != again {
+                reached!("storage: conflicting write");
+                return Err(StorageError::Conflict { start: overlap.start, end: overlap.end });
+            }
+        }
+        file.write_all_at(HEADER + offset, bytes)?;
+        written.add(offset..end);
+        Ok(())
+    }
+
+    /// Publishes the share by one rename, and makes it durable. After an error the share may or may
+    /// not have been published; nothing in between.
+    fn close(&self) -> Result<(), StorageError> {
+        let mut state = lock(&self.state);
+        let State::Open { file, written } = &*state else { return Err(StorageError::UploadOver) };
+        if !written.contains(0..self.size) {
+            return Err(StorageError::Incomplete { written: written.len(), size: self.size });
+        }
+        file.sync_data()?;
+
+        let files = self.shared.files();
+        let shareset = self.shared.shareset(&self.index);
+        {
+            let _alone = self.shared.change();
+            files.create_dir_all(&shareset)?;
+            files.rename(&self.incoming, &shareset.join(self.share.to_string()))?;
+            *state = State::Over;
+            self.leave_incoming();
+        }
+        self.shared.release(self.index, self.share);
+
+        // The share's own entry, then those of the directories that may be new.
+        for directory in shareset.ancestors().take(3) {
+            files.sync_dir(directory)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the upload up and removes its file. Of an upload that is over, nothing is left to do.
+    fn abort(&self) -> Result<(), StorageError> {
+        let mut state = lock(&self.state);
+        if let State::Over = *state {
+            return Ok(());
+        }
+        {
+            let _alone = self.shared.change();
+            self.shared.files().remove_file(&self.incoming)?;
+            *state = State::Over;
+            self.leave_incoming();
+        }
+        self.shared.release(self.index, self.share);
+        Ok(())
+    }
+
+    /// Removes the incoming directories that this upload may have made, unless others use them.
+    fn leave_incoming(&self) {
+        let files = self.shared.files();
+        for directory in self.incoming.ancestors().skip(1).take(2) {
+            if files.remove_dir(directory).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let State::Open { .. } = *lock(&self.state) {
+            reached!("storage: upload abandoned");
+            self.shared.abandon(self.index, self.share, std::mem::take(&mut self.incoming));
+        }
+    }
+}
