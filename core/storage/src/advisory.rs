@@ -24,7 +24,7 @@ pub(crate) fn record(
     share: ShareNumber,
     reason: &str,
 ) -> io::Result<()> {
-    let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
+    let reason = String::from_utf8_lossy(&reason.as_bytes()[..reason.len().min(MAX_REASON)]);
     let report = format!(
         "report: Share Corruption\ntype: immutable\nstorage_index: {index}\nshare_number: {share}\n\n{reason}\n\n"
     );

@@ -102,7 +102,7 @@ impl Upload {
         let end = (offset.checked_add(length).filter(|end| *end <= self.size))
             .ok_or(StorageError::BeyondSize { offset, length, size: self.size })?;
 
-        let new = Spans::from_iter([offset..end]);
+        let new: Spans = std::iter::once(offset..end).collect();
         for overlap in new.intersection(written).iter() {
             let again = &bytes[(overlap.start - offset) as usize..(overlap.end - offset) as usize];
             let mut before = vec![0; again.len()];
