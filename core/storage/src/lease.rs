@@ -109,6 +109,17 @@ mod tests {
     }
 
     #[test]
+    fn a_holder_is_known_by_every_byte_of_the_renew_secret() {
+        let lease = |owner, renew| Lease { owner, renew, cancel: [owner as u8; 32], expires: owner };
+        assert!(lease(1, [7; 32]).same_holder(&lease(2, [7; 32])));
+        for byte in 0..32 {
+            let mut other = [7; 32];
+            other[byte] ^= 0x40;
+            assert!(!lease(1, [7; 32]).same_holder(&lease(1, other)), "byte {byte}");
+        }
+    }
+
+    #[test]
     fn an_expiry_past_the_field_is_the_last_moment_it_can_hold() {
         for now in [u64::from(u32::MAX), u64::MAX] {
             let request = LeaseRequest { owner: 0, renew: [0; 32], cancel: [0; 32], now };

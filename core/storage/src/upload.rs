@@ -133,11 +133,8 @@ impl Upload {
             let _alone = self.shared.change();
             files.create_dir_all(&shareset)?;
             files.rename(&self.incoming, &shareset.join(self.share.to_string()))?;
-            *state = State::Over;
-            self.leave_incoming();
+            self.end(&mut state);
         }
-        self.shared.release(self.index, self.share);
-
         // The share's own entry, then those of the directories that may be new.
         for directory in shareset.ancestors().take(3) {
             files.sync_dir(directory)?;
@@ -151,18 +148,17 @@ impl Upload {
         if let State::Over = *state {
             return Ok(());
         }
-        {
-            let _alone = self.shared.change();
-            self.shared.files().remove_file(&self.incoming)?;
-            *state = State::Over;
-            self.leave_incoming();
-        }
-        self.shared.release(self.index, self.share);
+        let _alone = self.shared.change();
+        self.shared.files().remove_file(&self.incoming)?;
+        self.end(&mut state);
         Ok(())
     }
 
-    /// Removes the incoming directories that this upload may have made, unless others use them.
-    fn leave_incoming(&self) {
+    /// Ends the upload, whose file is no longer in its incoming place: takes its reservation back, and
+    /// removes the directories that it may have made there, unless others use them.
+    fn end(&self, state: &mut State) {
+        *state = State::Over;
+        self.shared.release(self.index, self.share);
         let files = self.shared.files();
         for directory in self.incoming.ancestors().skip(1).take(2) {
             if files.remove_dir(directory).is_err() {

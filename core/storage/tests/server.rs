@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use bytes::Bytes;
 use protocol::StorageIndex;
@@ -192,7 +193,9 @@ async fn a_bad_share_file_harms_only_itself() {
     place.plant("6", &share_file(2, 4, 2, &[b"good", &lease(1, RENEW, 9)]));
     place.plant("7", &share_file(2, 4, u32::MAX, &[b"good", &lease(1, RENEW, 9)]));
     fs::create_dir(place.path(SHARESET).join("8")).unwrap();
-    std::os::unix::fs::symlink("/dev/zero", place.path(SHARESET).join("9")).unwrap();
+    // Who opens a pipe that nobody writes to waits for ever.
+    let pipe = Command::new("mkfifo").arg(place.path(SHARESET).join("9")).status().unwrap();
+    assert!(pipe.success());
     place.plant("10", &share_file(2, 4, 0, &[b"fine"]));
     for name in ["x", "011", "+12", "-1", "4294967296", ".13", "14~"] {
         place.plant(name, &share_file(2, 4, 0, &[b"good"]));
@@ -260,9 +263,9 @@ async fn a_lease_torn_by_a_crash_is_not_data() {
     assert_eq!(place.file(0).len(), torn.len(), "the next lease takes its place");
     assert_eq!(place.read(0).await, b"data"[..]);
     // Other differences from the recorded length are not a torn lease's: that field has never been read.
-    for (share, recorded) in [(1, 0), (2, 5), (3, 77), (4, u32::MAX)] {
-        place.plant(&share.to_string(), &share_file(2, recorded, 0, &[&[7; 76]]));
-        assert_eq!(place.read(share).await, [7; 76][..], "recorded {recorded}");
+    for (share, recorded) in [(1, 0), (2, 5), (3, 145), (4, 216), (5, u32::MAX)] {
+        place.plant(&share.to_string(), &share_file(2, recorded, 0, &[&[7; 144]]));
+        assert_eq!(place.read(share).await, [7; 144][..], "recorded {recorded}");
     }
 }
 
@@ -323,10 +326,14 @@ async fn what_does_not_fit_gets_no_writer() {
     }
     // Two uploads of more than half of the room each: the first reserves its own.
     let room = version.available_space.unwrap();
-    let granted = place.allocate(&[0, 1], room / 8 * 5).await;
+    let mut granted = place.allocate(&[0, 1], room / 8 * 5).await;
     assert_eq!(granted.writers.len(), 1);
+    assert_eq!(place.allocate(&[2], room / 8 * 5).await.writers.len(), 0);
+    granted.writers.remove(&0).unwrap().abort().await.unwrap();
+    let granted = place.allocate(&[1], room / 8 * 5).await;
+    assert_eq!(granted.writers.len(), 1, "an aborted upload needs no room");
     drop(granted);
-    assert_eq!(place.allocate(&[1], room / 8 * 5).await.writers.len(), 1);
+    assert_eq!(place.allocate(&[2], room / 8 * 5).await.writers.len(), 1, "nor does a dropped one");
 }
 
 #[tokio::test]
