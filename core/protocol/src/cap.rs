@@ -216,3 +216,140 @@ impl fmt::Debug for Literal {
         write!(f, "Literal({} bytes)", self.0.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KEY: &str = "znev2ufva6ohrdeaguvskqwvfe";
+    const INDEX: &str = "dioo322efou2of5qb2xad6ozmy";
+    const HASH: &str = "qderd4wyjgdohymst47fd3pqgdtoc2fgukcb5bs4hgcrmprgw36q";
+
+    fn read(rest: &str) -> String {
+        format!("URI:CHK:{KEY}:{HASH}:{rest}")
+    }
+
+    #[test]
+    fn a_read_cap_gives_its_verify_cap() {
+        let cap: Cap = read("3:10:300").parse().unwrap();
+        let verify = cap.verify_cap().unwrap();
+        assert_eq!(verify.to_string(), format!("URI:CHK-Verifier:{INDEX}:{HASH}:3:10:300"));
+        assert_eq!(verify.to_string().parse(), Ok(Cap::Verify(verify)));
+        assert_eq!(cap.size(), 300);
+    }
+
+    #[test]
+    fn literals() {
+        for (text, data) in [("URI:LIT:", ""), ("URI:LIT:me", "a"), ("URI:LIT:nbswy3dp", "hello")] {
+            let cap: Cap = text.parse().unwrap();
+            assert_eq!(cap, Cap::Literal(Literal(Bytes::from(data))));
+            assert_eq!((cap.to_string().as_str(), cap.size()), (text, data.len() as u64));
+            assert_eq!(cap.verify_cap(), None);
+        }
+    }
+
+    #[test]
+    fn harmless_variations_are_read_and_written_canonically() {
+        let canonical = read("3:10:56");
+        for text in [
+            format!("ro.{canonical}"),
+            format!("imm.{canonical}"),
+            format!("{canonical}\n"),
+            read("03:010:0056"),
+        ] {
+            assert_eq!(text.parse::<Cap>().unwrap().to_string(), canonical, "{text}");
+        }
+        assert_eq!(read("1:1:18446744073709551615").parse::<Cap>().unwrap().size(), u64::MAX);
+        assert_eq!(read("256:256:0").parse::<Cap>().unwrap().size(), 0);
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        use CapError::*;
+        for (text, error) in [
+            (String::new(), Unknown),
+            ("URI:SSK:a:b".into(), Unknown),
+            (format!(" {}", read("3:10:300")), Unknown),
+            (format!("ro.imm.{}", read("3:10:300")), Unknown),
+            (read("3:10:300").to_lowercase(), Unknown),
+            ("URI:CHK:".into(), Field("key")),
+            (format!("URI:CHK:{}:{HASH}:3:10:300", KEY.to_uppercase()), Field("key")),
+            (format!("URI:CHK:{}f:{HASH}:3:10:300", &KEY[..25]), Field("key")),
+            (format!("URI:CHK:{KEY}"), Field("UEB hash")),
+            (format!("URI:CHK:{KEY}:{}:3:10:300", &HASH[1..]), Field("UEB hash")),
+            (format!("URI:CHK-Verifier:{HASH}:{HASH}:3:10:300"), Field("storage index")),
+            (read(""), Field("k")),
+            (read("+3:10:300"), Field("k")),
+            (read("3:10"), Field("size")),
+            (read("3::300"), Field("N")),
+            (read("3:10:"), Field("size")),
+            (read("3:10:18446744073709551616"), Field("size")),
+            (read("3:10:300 "), Field("size")),
+            (read("3:10:300\n\n"), Field("size")),
+            (read("3:10:٣"), Field("size")),
+            (read("3:10:300:"), Trailing),
+            (read("0:10:300"), Shares),
+            (read("11:10:300"), Shares),
+            (read("3:257:300"), Shares),
+            (read("4294967299:4294967306:300"), Shares),
+            ("URI:LIT:m".into(), Field("data")),
+            ("URI:LIT:me:".into(), Field("data")),
+            ("URI:LIT:ME".into(), Field("data")),
+        ] {
+            assert_eq!(text.parse::<Cap>(), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_neither_key_nor_hash_nor_data() {
+        let cap: Cap = read("3:10:300").parse().unwrap();
+        assert_eq!(format!("{cap:?}"), format!("Read(ReadCap({INDEX}, 3-of-10, 300 bytes))"));
+        let verify = cap.verify_cap().unwrap();
+        assert_eq!(format!("{verify:?}"), format!("VerifyCap({INDEX}, 3-of-10, 300 bytes)"));
+        let literal: Cap = "URI:LIT:nbswy3dp".parse().unwrap();
+        assert_eq!(format!("{literal:?}"), "Literal(Literal(5 bytes))");
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_strings_do_no_harm(text in any::<String>()) {
+            prop_assert_eq!(text.parse::<Cap>().is_ok(), false);
+        }
+
+        /// Near misses: fields of the right kind in the wrong shape. What parses at all says the same
+        /// as its canonical form, and is never longer.
+        #[test]
+        fn whatever_parses_is_stable(
+            text in "(ro\\.|imm\\.)?URI:(CHK|CHK-Verifier|LIT):([a-z2-7]{26}:[a-z2-7]{51}[aq]|[a-z2-7]{0,9})(:[0-9]{1,3}){0,4}\n?"
+        ) {
+            if let Ok(cap) = text.parse::<Cap>() {
+                let canonical = cap.to_string();
+                prop_assert!(canonical.len() <= text.len());
+                prop_assert_eq!(canonical.parse(), Ok(cap));
+            }
+        }
+
+        #[test]
+        fn round_trip(key: [u8; 16], ueb_hash: [u8; 32], n in 1u32..=256, k in 1u32..=256, size: u64) {
+            let cap = ReadCap { key: Key(key), ueb_hash, k: k.min(n), n, size };
+            prop_assert_eq!(cap.to_string().parse(), Ok(Cap::Read(cap)));
+            let verify = cap.verify_cap();
+            prop_assert_eq!(verify.to_string().parse(), Ok(Cap::Verify(verify)));
+        }
+
+        /// Damage one character of a good capability: the error repeats no piece of it.
+        #[test]
+        fn errors_contain_nothing_of_the_capability(at in 8usize..90, with in "[A-Z!:]") {
+            let mut text = read("3:10:300");
+            text.replace_range(at..=at, &with);
+            if let Err(error) = text.parse::<Cap>() {
+                let said = format!("{error} {error:?}");
+                for piece in [KEY, HASH].map(|secret| &secret[..6]) {
+                    prop_assert!(!said.contains(piece));
+                }
+                prop_assert!(!said.contains(&text[8..at.max(12)]));
+            }
+        }
+    }
+}

@@ -59,3 +59,40 @@ impl IntSet {
 
 const SMALLEST: usize = 8;
 const LINEAR_PROBES: usize = 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_orders() {
+        for (n, share, expected) in [
+            (1, 0, &[0][..]),
+            (3, 0, &[2, 3, 4]),
+            (7, 0, &[8, 2, 4, 7]),
+            (7, 6, &[1, 13, 5, 14]),
+            (10, 0, &[2, 4, 8, 15, 16]),
+            (10, 3, &[2, 4, 7, 17, 18]),
+            (100, 0, &[128, 32, 64, 2, 4, 8, 16, 127]),
+            (256, 0, &[256, 32, 64, 128, 4, 2, 8, 16, 255]),
+        ] {
+            assert_eq!(chain_order(n, share).unwrap(), expected, "share {share} of {n}");
+        }
+    }
+
+    #[test]
+    fn an_order_has_the_chain_and_the_leaf_and_nothing_else() {
+        for n in 1..=256 {
+            let tree = Shape::new(n.into()).unwrap();
+            for share in 0..n {
+                let mut expected = tree.chain(share.into()).unwrap();
+                expected.push(tree.leaf_node(share.into()).unwrap());
+                expected.sort_unstable();
+                let mut order = chain_order(n, share).unwrap();
+                order.sort_unstable();
+                assert_eq!(order, expected, "share {share} of {n}");
+            }
+        }
+        assert_eq!(chain_order(10, 10), Err(HashTreeError::NoSuchLeaf { leaf: 10, leaves: 10 }));
+    }
+}

@@ -134,3 +134,52 @@ impl Digits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn known_answers() {
+        let mut whole = crypttext();
+        whole.update(b"hello ");
+        whole.update(b"world");
+        for (hash, expected) in [
+            (
+                tagged(b"tag", b"hello world"),
+                "c441bd6833cba097f272d25cde8f333350b10cde49b3332be9723d07a54899b5",
+            ),
+            (
+                pair(b"tag", b"hello", b"world"),
+                "b326ee721b91e64cd8c655345be66555901ae5aa2d3c25826da95c6eebf20f87",
+            ),
+            (block(b"hello world"), "9a883945f5e1eb99ef0220aea9d44d738f5b6025fb78dcf17b82140fa911e143"),
+            (block(b""), "64931e84fc25687f941bcdbf475517286ab6ca71e87dd64491b15b54dd06d26b"),
+            (ueb(b"hello world"), "23af40d6c33d2c322bd437f71354da4f86a2f91eb94c3f4c118cbdc161a19071"),
+            (
+                crypttext_segment(b"hello world"),
+                "6670bab04bc4378f40137f7b0abc3eb0336a690a61a8810d8a926c09dcde5301",
+            ),
+            (whole.finish(), "38c295d76121d95d48f5ddc0390e95e0332612c2e2e7c029cbbb0ea8fc27d108"),
+            (empty_leaf(0), "e0024730188e2de564a697cc2987407b24ae7eb6b880190c1a0337a5740e527a"),
+            (empty_leaf(3), "9ed59076b6bee6b75864630c3c20cff6934efe03a60a7fd28b69542fb13a68a3"),
+            (empty_leaf(15), "c515397c97cfab792006616ff20319f79636969fa9787f4c967f9162b003db90"),
+            (node(&[0; 32], &[1; 32]), "6f306e3df9d2676a858a1b3dd8f00f5cea15e33c273598f0f370c169d4d2d81c"),
+        ] {
+            assert_eq!(hex(&hash), expected);
+        }
+        assert_eq!(hex(&storage_index(&Key([0; 16])).0), "d2bc0abd2606c6776f324bbcd6aa7f6f");
+        let place = permute(&StorageIndex([0x11; 16]), &[0x22; 32]);
+        assert_eq!(hex(&place), "15df96373a954419a7379007f0d4400fc9acafcc");
+    }
+
+    #[test]
+    fn the_largest_number_is_written_whole() {
+        assert_eq!(Digits::default().of(u64::MAX), b"18446744073709551615");
+        assert_eq!(Digits::default().of(0), b"0");
+    }
+}

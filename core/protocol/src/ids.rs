@@ -39,3 +39,16 @@ impl fmt::Debug for StorageIndex {
         write!(f, "StorageIndex({self})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_storage_index_shows_itself() {
+        let key = Key([0; 16]);
+        assert_eq!(format!("{key:?}"), "Key(..)");
+        assert_eq!(key.storage_index().to_string(), "2k6avpjga3dho3zsjo6nnkt7n4");
+        assert_eq!(format!("{:?}", key.storage_index()), "StorageIndex(2k6avpjga3dho3zsjo6nnkt7n4)");
+    }
+}

@@ -47,3 +47,41 @@ impl fmt::Debug for LeaseSecrets {
         f.write_str("LeaseSecrets(..)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_of_the_specification() {
+        let hex = |secrets: &LeaseSecrets| {
+            [secrets.renew, secrets.cancel]
+                .map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        };
+        let client = LeaseSecrets::of_client(b"my secret");
+        let file = client.of_file(&StorageIndex([0x11; 16]));
+        let bucket = file.of_bucket(&[0x22; 20]);
+        assert_eq!(
+            hex(&client),
+            [
+                "46699f6acea76651fa87715d7f4ac84fa7e21e8cf09e624b4787b730f5127f47",
+                "66122bfafce26143295ca37fb4eb6c77b15533bb79db652e2977f2d28ccb8ebc",
+            ]
+        );
+        assert_eq!(
+            hex(&file),
+            [
+                "46dc2547e3ef675d99b2028dc95f771f319a3084da7196e0023206db533f3221",
+                "5fea87b9223b5b38163c0cbc4295d7f078d235404aece0a5952819d685470237",
+            ]
+        );
+        assert_eq!(
+            hex(&bucket),
+            [
+                "a6e167614aadc4f58dd821d991b16f875848837f3faf7f0b295852b708090e41",
+                "4ddfbe050efccf99d5c84bb58ca9fcb8a0591af8930202a8eaf7e4d210efd7ab",
+            ]
+        );
+        assert_eq!(format!("{bucket:?}"), "LeaseSecrets(..)");
+    }
+}
