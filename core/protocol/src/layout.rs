@@ -72,7 +72,7 @@ pub enum LayoutError {
 }
 
 impl Version {
-    /// Length of the four bytes at the start of a share that hold its version.
+    /// The bytes at the start of a share that hold its version.
     pub const FIELD: Range<u64> = 0..4;
 
     /// Reads the version from the first four bytes of a share (more may follow).
@@ -304,4 +304,146 @@ fn field(bytes: &[u8], start: usize, len: usize) -> Result<&[u8], LayoutError> {
 
 fn be(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMIT: u64 = 1 << 32;
+
+    fn file(size: u64, k: u32, segment_size: u64) -> Segmentation {
+        Segmentation::new(size, k, 10, segment_size).unwrap()
+    }
+
+    fn layout_at(version: Version, offsets: [u64; 6]) -> Layout {
+        let [data, plaintext_hash_tree, crypttext_hash_tree, block_hashes, share_hashes, uri_extension] =
+            offsets;
+        Layout {
+            version,
+            data,
+            plaintext_hash_tree,
+            crypttext_hash_tree,
+            block_hashes,
+            share_hashes,
+            uri_extension,
+        }
+    }
+
+    #[test]
+    fn ranges_in_vector_b() {
+        let file = file(300, 3, 129);
+        let layout = Layout::plan(&file, None).unwrap();
+        assert_eq!(layout, layout_at(Version::V1, [36, 136, 360, 584, 808, 978]));
+        assert_eq!(layout.block(&file, 1), Some(Ok(79..122)));
+        assert_eq!(layout.block(&file, 2), Some(Ok(122..136)));
+        assert_eq!(layout.block(&file, 3), None);
+        assert_eq!(layout.crypttext_tree_node(6), Ok(552..584));
+        assert_eq!(layout.block_tree_node(0), Ok(584..616));
+        assert_eq!(layout.share_chain(), 808..978);
+        assert_eq!(layout.ueb_length(), Ok(978..982));
+        assert_eq!(layout.ueb(311), Ok(982..1293));
+        assert_eq!(layout.share_len(311), Ok(1293));
+    }
+
+    /// The largest file of one segment per share tree node that version 1 holds, and one byte more.
+    #[test]
+    fn version_2_where_version_1_does_not_reach() {
+        // One segment: header, data, three trees of one node, chain of five entries.
+        let after_data = 3 * 32 + 5 * 34;
+        let fits = LIMIT - 1 - after_data - 0x24;
+        let layout = Layout::plan(&file(fits, 1, fits), None).unwrap();
+        assert_eq!((layout.version, layout.uri_extension), (Version::V1, LIMIT - 1));
+        assert_eq!(Layout::plan(&file(fits + 1, 1, fits + 1), Some(Version::V1)), Err(LayoutError::TooLarge));
+        assert_eq!(Layout::plan(&file(fits + 1, 1, fits + 1), None).unwrap().version, Version::V2);
+        // The block size alone can be too large for version 1.
+        assert_eq!(Layout::plan(&file(100, 1, LIMIT - 1), None).unwrap().version, Version::V1);
+        assert_eq!(Layout::plan(&file(100, 1, LIMIT), None).unwrap().version, Version::V2);
+        assert_eq!(Layout::plan(&file(u64::MAX, 1, 1 << 60), None), Err(LayoutError::TooLarge));
+        assert_eq!(Layout::plan(&file(u64::MAX, 1, 1), None), Err(LayoutError::TooLarge));
+        assert_eq!(Layout::plan(&file(0, 3, 3), None), Err(LayoutError::TooLarge));
+    }
+
+    #[test]
+    fn damaged_headers_are_refused() {
+        let sane = layout_at(Version::V1, [36, 136, 360, 584, 808, 978]);
+        let header = sane.header(&file(300, 3, 129));
+        for len in 0..header.len() {
+            let cut = Layout::parse(&header[..len]);
+            assert!(matches!(cut, Err(LayoutError::Short { .. })), "{len}: {cut:?}");
+        }
+        let mut other = header.clone();
+        other[3] = 3;
+        assert_eq!(Layout::parse(&other), Err(LayoutError::Version(3)));
+        let mut other = header.clone();
+        other[0] = 0xff;
+        assert_eq!(Layout::parse(&other), Err(LayoutError::Version(0xff00_0001)));
+        for (share_hashes, uri_extension) in [(808, 979), (809, 979), (552, 978), (978, 808)] {
+            let odd = Layout { share_hashes, uri_extension, ..sane };
+            let read = Layout::parse(&odd.header(&file(300, 3, 129)));
+            assert!(matches!(read, Err(LayoutError::Region { .. })), "{read:?}");
+        }
+        // Everything else goes: regions may overlap or point anywhere.
+        let wild = layout_at(Version::V2, [u64::MAX, 0, u64::MAX, 64, 32, 66]);
+        assert!(matches!(Layout::parse(&wild.header(&file(300, 3, 129))), Err(LayoutError::Region { .. })));
+        let wild = Layout { block_hashes: 0, ..wild };
+        assert_eq!(Layout::parse(&wild.header(&file(300, 3, 129))), Ok(wild));
+    }
+
+    #[test]
+    fn absurd_offsets_give_errors_not_overflows() {
+        let wild = layout_at(Version::V2, [u64::MAX; 6]);
+        assert_eq!(wild.block(&file(300, 3, 129), 0), Some(Err(LayoutError::Absurd)));
+        assert_eq!(wild.block_tree_node(0), Err(LayoutError::Absurd));
+        assert_eq!(wild.crypttext_tree_node(u64::MAX), Err(LayoutError::Absurd));
+        assert_eq!(wild.ueb_length(), Err(LayoutError::Absurd));
+        assert_eq!(Layout { uri_extension: 0, ..wild }.ueb(u64::MAX), Err(LayoutError::Absurd));
+    }
+
+    #[test]
+    fn chains() {
+        for (n, entries) in [(1, 1), (2, 2), (3, 3), (7, 4), (8, 4), (10, 5), (100, 8), (255, 9), (256, 9)] {
+            assert_eq!(chain_entries(n), entries, "{n}");
+        }
+        let mut bytes = Vec::new();
+        write_chain_entry(&mut bytes, 0x0102, &[1; 32]);
+        write_chain_entry(&mut bytes, 4, &[2; 32]);
+        write_chain_entry(&mut bytes, 4, &[3; 32]);
+        bytes.extend([9; 33]);
+        assert_eq!(parse_share_chain(&bytes), BTreeMap::from([(0x0102, [1; 32]), (4, [3; 32])]));
+    }
+
+    #[test]
+    fn the_length_field_is_as_wide_as_the_version() {
+        let layout = layout_at(Version::V1, [0; 6]);
+        assert_eq!(layout.parse_ueb_length(&[0, 0, 1, 2, 9]), Ok(258));
+        assert_eq!(layout.parse_ueb_length(&[0, 0, 1]), Err(LayoutError::Short { have: 3, need: 4 }));
+        let layout = Layout { version: Version::V2, ..layout };
+        assert_eq!(layout.parse_ueb_length(&[255; 8]), Ok(u64::MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(size in 1u64.., k in 1u32..=10, blocks in 1u64..1 << 40) {
+            let file = Segmentation::new(size, k, 10, blocks * u64::from(k)).unwrap();
+            for version in [None, Some(Version::V1), Some(Version::V2)] {
+                if let Ok(layout) = Layout::plan(&file, version) {
+                    let header = layout.header(&file);
+                    prop_assert_eq!(header.len() as u64, layout.version.header_len());
+                    prop_assert_eq!(Layout::parse(&header), Ok(layout));
+                    prop_assert!(version.is_none_or(|version| version == layout.version));
+                }
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_do_no_harm(version in 0u8..4, bytes: Vec<u8>, node: u64, len: u64) {
+            let share = [&[0, 0, 0, version], &bytes[..]].concat();
+            if let Ok(layout) = Layout::parse(&share) {
+                let _ = (layout.block_tree_node(node), layout.ueb(len), layout.ueb_length());
+            }
+            prop_assert!(parse_share_chain(&bytes).len() <= bytes.len() / 34);
+        }
+    }
 }

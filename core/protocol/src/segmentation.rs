@@ -49,27 +49,21 @@ pub enum SegmentationError {
         /// Shares needed.
         k: u32,
     },
-    /// A size derived from these does not fit 64 bits.
-    #[error("a file of {size} bytes in segments of {segment_size} has sizes beyond 64 bits")]
-    TooLarge {
-        /// The file's size.
-        size: u64,
-        /// The segment size in question.
-        segment_size: u64,
-    },
+    /// The segment size, rounded up to a multiple of k, does not fit 64 bits.
+    #[error("a segment size of {0} cannot be rounded up to a multiple of k within 64 bits")]
+    TooLarge(u64),
 }
 
 impl Segmentation {
     /// As an uploader cuts a file: segments of at most `max_segment_size` bytes, rounded up to a
     /// multiple of k. A downloader that has seen no UEB yet guesses with the same rule.
     ///
-    /// An empty file gets the smallest segment size there is, k.
+    /// The segment size is at least k, for an empty file too.
     pub fn plan(size: u64, k: u32, n: u32, max_segment_size: u64) -> Result<Self, SegmentationError> {
         check_shares(k, n)?;
         let wanted = size.min(max_segment_size).max(1);
-        let segment_size = wanted
-            .checked_next_multiple_of(u64::from(k))
-            .ok_or(SegmentationError::TooLarge { size, segment_size: wanted })?;
+        let segment_size =
+            wanted.checked_next_multiple_of(u64::from(k)).ok_or(SegmentationError::TooLarge(wanted))?;
         Self::new(size, k, n, segment_size)
     }
 
@@ -85,9 +79,8 @@ impl Segmentation {
             0 if size > 0 => segment_size,
             rest => rest,
         };
-        let tail_padded = tail_size
-            .checked_next_multiple_of(shares)
-            .ok_or(SegmentationError::TooLarge { size, segment_size })?;
+        // At most the segment size, which is a multiple of k itself: no overflow.
+        let tail_padded = tail_size.next_multiple_of(shares);
         Ok(Segmentation {
             size,
             k,
@@ -139,4 +132,107 @@ impl Segmentation {
 /// 1 ≤ k ≤ n ≤ 256, or the error that says so.
 pub(crate) fn check_shares(k: u32, n: u32) -> Result<(), SegmentationError> {
     if 1 <= k && k <= n && n <= 256 { Ok(()) } else { Err(SegmentationError::Shares { k, n }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_sizes_of_vector_b() {
+        let file = Segmentation::plan(300, 3, 10, 128).unwrap();
+        let expected = Segmentation {
+            size: 300,
+            k: 3,
+            n: 10,
+            segment_size: 129,
+            segments: 3,
+            tail_size: 42,
+            tail_padded: 42,
+            block_size: 43,
+            tail_block_size: 14,
+            share_data_size: 100,
+        };
+        assert_eq!(file, expected);
+        assert_eq!(file.segment_at(0), Some(0));
+        assert_eq!(file.segment_at(128), Some(0));
+        assert_eq!(file.segment_at(129), Some(1));
+        assert_eq!(file.segment_at(299), Some(2));
+        assert_eq!(file.segment_at(300), None);
+        assert_eq!(file.segment_range(1), Some(129..258));
+        assert_eq!(file.segment_range(2), Some(258..300));
+        assert_eq!(file.segment_range(3), None);
+        assert_eq!(file.block_range(1), Some(43..86));
+        assert_eq!(file.block_range(2), Some(86..100));
+        assert_eq!(file.block_range(3), None);
+    }
+
+    #[test]
+    fn tails() {
+        // A full tail, a padded one (vector E), and a segment size beyond the file's (vector D).
+        let full = Segmentation::plan(1000, 2, 3, 100).unwrap();
+        assert_eq!((full.segments, full.tail_size, full.tail_block_size), (10, 100, 50));
+        let padded = Segmentation::plan(2049, 5, 7, 512).unwrap();
+        assert_eq!((padded.segment_size, padded.tail_size, padded.tail_padded), (515, 504, 505));
+        assert_eq!(
+            (padded.padded_len(0), padded.padded_len(3), padded.padded_len(4)),
+            (Some(515), Some(505), None)
+        );
+        let single = Segmentation::plan(5000, 3, 10, 1 << 20).unwrap();
+        assert_eq!((single.segment_size, single.segments, single.tail_size), (5001, 1, 5000));
+    }
+
+    #[test]
+    fn an_empty_file_has_no_segments() {
+        let file = Segmentation::plan(0, 3, 10, 1 << 20).unwrap();
+        assert_eq!((file.segment_size, file.segments, file.tail_size, file.share_data_size), (3, 0, 0, 0));
+        assert_eq!((file.segment_at(0), file.segment_range(0), file.block_range(0)), (None, None, None));
+    }
+
+    #[test]
+    fn impossible_figures_are_refused() {
+        use SegmentationError::*;
+        for (k, n) in [(0, 0), (0, 1), (2, 1), (1, 257), (257, 257), (u32::MAX, u32::MAX)] {
+            assert_eq!(Segmentation::new(1, k, n, 1), Err(Shares { k, n }));
+            assert_eq!(Segmentation::plan(1, k, n, 1), Err(Shares { k, n }));
+        }
+        for segment_size in [0, 1, 4, u64::MAX - 1] {
+            assert_eq!(Segmentation::new(100, 3, 10, segment_size), Err(SegmentSize { segment_size, k: 3 }));
+        }
+        assert_eq!(Segmentation::plan(u64::MAX, 2, 2, u64::MAX), Err(TooLarge(u64::MAX)));
+    }
+
+    proptest! {
+        /// Whatever a UEB claims: an error, or sizes that belong together.
+        #[test]
+        fn sizes_belong_together(
+            size in prop_oneof![any::<u64>(), 0u64..10_000],
+            k in 0u32..300,
+            n in 0u32..300,
+            segment_size in prop_oneof![any::<u64>(), 0u64..1000, (0u64..1000).prop_map(|i| i * 3)],
+            at: prop::sample::Index,
+        ) {
+            let Ok(file) = Segmentation::new(size, k, n, segment_size) else {
+                prop_assert!(k == 0 || k > n || n > 256 || segment_size == 0 || segment_size % u64::from(k) != 0);
+                return Ok(());
+            };
+            let shares = u64::from(k);
+            prop_assert_eq!(file.block_size * shares, segment_size);
+            prop_assert_eq!(file.tail_block_size * shares, file.tail_padded);
+            prop_assert!(file.tail_padded - file.tail_size < shares);
+            if size == 0 {
+                prop_assert_eq!(file.segments, 0);
+                return Ok(());
+            }
+            let last = file.segments - 1;
+            prop_assert_eq!(file.segment_range(last).unwrap().end, size);
+            prop_assert_eq!(file.block_range(last).unwrap().end, file.share_data_size);
+            prop_assert_eq!(file.segment_range(file.segments), None);
+
+            let offset = (at.index(usize::MAX) as u64) % size;
+            let segment = file.segment_at(offset).unwrap();
+            prop_assert!(file.segment_range(segment).unwrap().contains(&offset));
+        }
+    }
 }

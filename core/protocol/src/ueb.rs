@@ -249,3 +249,141 @@ fn entry(input: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (value, rest) = netstring::read(value)?;
     Some((key, value, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn file() -> Segmentation {
+        Segmentation::plan(300, 3, 10, 128).unwrap()
+    }
+
+    fn sane() -> Ueb {
+        Ueb::new(&file(), [1; 32], [2; 32], [3; 32])
+    }
+
+    #[test]
+    fn keys_ascend_and_numbers_are_decimal() {
+        let hash = |byte: &str| byte.repeat(32);
+        let expected = [
+            "codec_name:3:crs,codec_params:8:129-3-10,crypttext_hash:32:",
+            &hash("\u{1}"),
+            ",crypttext_root_hash:32:",
+            &hash("\u{2}"),
+            ",needed_shares:1:3,num_segments:1:3,segment_size:3:129,share_root_hash:32:",
+            &hash("\u{3}"),
+            ",size:3:300,tail_codec_params:7:42-3-10,total_shares:2:10,",
+        ];
+        assert_eq!(String::from_utf8(sane().to_bytes()).unwrap(), expected.concat());
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        let bytes = sane().to_bytes();
+        assert_eq!(Ueb::parse(&bytes), Ok(sane()));
+        assert_eq!(Ueb::parse_authentic(&bytes, &hash::ueb(&bytes)), Ok(sane()));
+        assert_eq!(Ueb::parse_authentic(&bytes, &[0; 32]), Err(UebError::Hash));
+        assert_eq!(sane().segmentation(300, 3, 10), Ok(file()));
+        assert_eq!(sane().verify(300, 3, 10), Ok(file()));
+    }
+
+    #[test]
+    fn unknown_and_legacy_keys_are_ignored_and_most_may_be_missing() {
+        let few = Ueb {
+            crypttext_hash: None,
+            codec_name: None,
+            codec_params: None,
+            tail_codec_params: None,
+            size: None,
+            num_segments: None,
+            needed_shares: None,
+            total_shares: None,
+            ..sane()
+        };
+        let mut bytes = few.to_bytes();
+        bytes.extend_from_slice(b"plaintext_hash:3:abc,Other-key:0:,");
+        assert_eq!(Ueb::parse(&bytes), Ok(few.clone()));
+        assert_eq!(few.verify(300, 3, 10), Ok(file()));
+    }
+
+    #[test]
+    fn malformed_blocks_are_refused() {
+        use UebError::*;
+        let root = format!("crypttext_root_hash:32:{0},share_root_hash:32:{0},", "r".repeat(32));
+        let long = format!("x:2000:{},", "x".repeat(2000));
+        for (bytes, error) in [
+            (String::new(), Missing("segment_size")),
+            ("segment_size:3:129,".into(), Missing("crypttext_root_hash")),
+            (root.clone(), Missing("segment_size")),
+            (format!("{root}segment_size:0:,"), Field("segment_size")),
+            (format!("{root}segment_size:2:+1,"), Field("segment_size")),
+            (format!("{root}segment_size:2: 1,"), Field("segment_size")),
+            (format!("{root}segment_size:20:18446744073709551616,"), Field("segment_size")),
+            (format!("{root}segment_size:1:1,size:1:x,"), Field("size")),
+            ("segment_size:1:1,crypttext_root_hash:1:a,".into(), Field("crypttext_root_hash")),
+            ("size:1:1,size:1:1,".into(), Duplicate("size")),
+            ("size:1:1".into(), Syntax(0)),
+            ("size:1:1,x".into(), Syntax(9)),
+            ("size:1:1,:1:1,".into(), Syntax(9)),
+            ("si ze:1:1,".into(), Syntax(0)),
+            ("size:01:1,".into(), Syntax(0)),
+            ("size:18446744073709551615:1,".into(), Syntax(0)),
+            (long, TooLong(2008)),
+        ] {
+            assert_eq!(Ueb::parse(bytes.as_bytes()), Err(error), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_downloader_checks_the_segment_size_alone() {
+        for segment_size in [0, 1, 128] {
+            let error = SegmentationError::SegmentSize { segment_size, k: 3 };
+            let odd = Ueb { segment_size, ..sane() };
+            assert_eq!(odd.segmentation(300, 3, 10), Err(UebError::Sizes(error)));
+        }
+        assert_eq!(sane().segmentation(301, 3, 5).unwrap().tail_size, 43);
+    }
+
+    #[test]
+    fn a_verifier_checks_every_field() {
+        type Damage = fn(&mut Ueb);
+        let damages: [(&str, Damage); 8] = [
+            ("crypttext_hash", |ueb| ueb.crypttext_hash = Some(vec![0; 31])),
+            ("codec_name", |ueb| ueb.codec_name = Some(b"rs".to_vec())),
+            ("codec_params", |ueb| ueb.codec_params = Some(b"129-3-11".to_vec())),
+            ("tail_codec_params", |ueb| ueb.tail_codec_params = Some(b"129-3-10".to_vec())),
+            ("size", |ueb| ueb.size = Some(301)),
+            ("num_segments", |ueb| ueb.num_segments = Some(4)),
+            ("needed_shares", |ueb| ueb.needed_shares = Some(4)),
+            ("total_shares", |ueb| ueb.total_shares = Some(11)),
+        ];
+        for (field, damage) in damages {
+            let mut ueb = sane();
+            damage(&mut ueb);
+            let read = Ueb::parse(&ueb.to_bytes()).unwrap();
+            assert_eq!(read.verify(300, 3, 10), Err(UebError::Mismatch(field)));
+            assert_eq!(read.segmentation(300, 3, 10), Ok(file()), "a downloader does not care");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_do_no_harm(bytes: Vec<u8>, size: u64, k: u32, n: u32) {
+            if let Ok(ueb) = Ueb::parse(&bytes) {
+                let _ = ueb.verify(size, k, n);
+            }
+        }
+
+        /// Damage that leaves most of the syntax whole.
+        #[test]
+        fn damaged_blocks_do_no_harm(at: prop::sample::Index, with in "[0-9:,]{0,3}", size: u64, k in 0u32..300) {
+            let mut bytes = sane().to_bytes();
+            let at = at.index(bytes.len());
+            bytes.splice(at..at + 1, with.into_bytes());
+            if let Ok(ueb) = Ueb::parse(&bytes) {
+                let _ = ueb.verify(size, k, 256);
+            }
+        }
+    }
+}
