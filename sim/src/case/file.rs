@@ -1,0 +1,88 @@
+//! Case files: a case as TOML that a person can read and edit.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Case, Scenarios};
+use crate::fault::Fault;
+use crate::schedule::ScheduleSpec;
+use crate::world::Knobs;
+
+/// Why a case file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CaseError {
+    /// It is no TOML, or not of a case's shape.
+    #[error("not a case file: {0}")]
+    Malformed(String),
+    /// No such scenario.
+    #[error("the case wants the scenario `{0}`, and there is none of that name")]
+    UnknownScenario(String),
+    /// The scenario cannot use it.
+    #[error("the scenario `{scenario}` cannot play this workload: {reason}")]
+    Unplayable {
+        /// Which scenario.
+        scenario: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No such known bug.
+    #[error("the case puts the bug `{0}` back, and there is none of that name")]
+    UnknownRelapse(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseFile {
+    scenario: String,
+    seed: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    relapses: Vec<String>,
+    #[serde(default)]
+    knobs: Knobs,
+    #[serde(default)]
+    schedule: ScheduleSpec,
+    workload: toml::Table,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "fault")]
+    faults: Vec<Fault>,
+}
+
+impl Case {
+    /// The case as TOML.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        let file = CaseFile {
+            scenario: self.scenario.name().into(),
+            seed: self.seed,
+            relapses: self.relapses.clone(),
+            knobs: self.knobs,
+            schedule: self.schedule.clone(),
+            workload: self.workload.to_toml()?,
+            faults: self.faults.clone(),
+        };
+        toml::to_string(&file)
+    }
+
+    /// Reads a case.
+    pub fn from_toml(text: &str, scenarios: Scenarios) -> Result<Case, CaseError> {
+        let one_line = |error: toml::de::Error| {
+            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            CaseError::Malformed(format!("line {line}: {}", error.message().replace('\n', " ")))
+        };
+        let file: CaseFile = toml::from_str(text).map_err(one_line)?;
+        let scenario = scenarios.find(&file.scenario).ok_or(CaseError::UnknownScenario(file.scenario))?;
+        let known = |name: &String| runtime::RELAPSES.iter().any(|relapse| relapse.name == name);
+        if let Some(unknown) = file.relapses.iter().find(|name| !known(name)) {
+            return Err(CaseError::UnknownRelapse(unknown.clone()));
+        }
+        let workload = scenario
+            .load(file.workload)
+            .map_err(|reason| CaseError::Unplayable { scenario: scenario.name(), reason })?;
+        Ok(Case {
+            scenario,
+            seed: file.seed,
+            relapses: file.relapses,
+            knobs: file.knobs,
+            schedule: file.schedule,
+            workload,
+            faults: file.faults,
+        })
+    }
+}

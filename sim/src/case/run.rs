@@ -1,0 +1,85 @@
+//! `run`: one case, one fresh thread, one report.
+
+use std::sync::Arc;
+use std::thread;
+
+use super::{Case, Report, Verdict};
+use crate::trace::{self, Story, WaitGraph};
+use crate::world::{World, executor};
+use crate::{panics, world};
+
+/// How much of a run is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Verdict, digest, coverage and counts: what a sweep needs.
+    Digest,
+    /// The story, the wait graph and the departures from FIFO as well.
+    Full,
+}
+
+/// Runs a case. The same case gives the same report, whenever and wherever it runs.
+///
+/// A run gets a thread of its own: some state of the standard library is per thread, and a run must
+/// not see what an earlier one left there.
+#[allow(clippy::disallowed_methods, reason = "the harness itself is outside of any world")]
+pub fn run(case: &Case, detail: Detail) -> Report {
+    let case = Arc::new(case.clone());
+    match thread::spawn(move || run_here(case, detail)).join() {
+        Ok(report) => report,
+        Err(panic) => {
+            let message = panics::message_of(panic).unwrap_or_default();
+            let detail = format!("outside of any task: {message}");
+            Report::without_trace(Verdict::Panicked { detail })
+        }
+    }
+}
+
+fn run_here(case: Arc<Case>, detail: Detail) -> Report {
+    let full = detail == Detail::Full;
+    panics::keep_quiet();
+    // madsim owns clock, entropy and threads for as long as the run lasts, so nothing strays unseen.
+    let runtime = madsim::runtime::Runtime::with_seed_and_config(case.seed, madsim::Config::default());
+    runtime.block_on(async {
+        runtime::arm_relapses(case.relapses.clone());
+        runtime::Mark::take_reached();
+        trace::start(full);
+        let world = World::start(case.seed, case.knobs, case.schedule.start(case.seed), full);
+        let verdict = world.run(case.scenario.play(case.clone(), world));
+        // What is dropped from here on is no part of the run.
+        let recording = trace::finish();
+        let (labels, departures, steps) = executor::with(|executor| {
+            let labels = if full { executor.labels().texts() } else { Vec::new() };
+            (labels, executor.departures(), executor.steps())
+        });
+        let sim_ns = world::context::now();
+        let mut digest = recording.digest();
+        digest.bytes(verdict.to_string().as_bytes());
+        let reached = runtime::Mark::take_reached();
+        executor::uninstall();
+        Report {
+            verdict,
+            digest: digest.value(),
+            steps,
+            sim_ns,
+            reached,
+            story: full.then(|| Story::of(&recording, &labels)),
+            waits: full.then(|| WaitGraph::of(&recording, &labels, sim_ns)),
+            departures,
+        }
+    })
+}
+
+impl Report {
+    fn without_trace(verdict: Verdict) -> Report {
+        Report {
+            verdict,
+            digest: 0,
+            steps: 0,
+            sim_ns: 0,
+            reached: Vec::new(),
+            story: None,
+            waits: None,
+            departures: Vec::new(),
+        }
+    }
+}

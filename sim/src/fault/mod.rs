@@ -1,0 +1,38 @@
+//! What can go wrong, as data. Each kind has a file that says what it may do, and why a client must survive it.
+//!
+//! Faults trigger on logical points (a share on a server, the n-th call of a kind to it), never on times or
+//! steps, so that they keep their meaning when the rest of a case shrinks.
+
+mod call;
+mod share;
+
+use serde::{Deserialize, Serialize};
+
+pub use call::{CallKind, Effect, Refusal};
+pub use share::{Damage, OffsetField, Region};
+
+/// One thing that goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "on", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Fault {
+    /// A stored share is damaged, before anything runs.
+    Share {
+        /// The server's number.
+        server: usize,
+        /// The share's number.
+        share: u32,
+        /// What happened to it.
+        damage: Damage,
+    },
+    /// A call to a server goes wrong.
+    Call {
+        /// The server's number.
+        server: usize,
+        /// Which kind of call.
+        call: CallKind,
+        /// Which call of that kind to that server: 1 is the first.
+        nth: u32,
+        /// What happens.
+        effect: Effect,
+    },
+}

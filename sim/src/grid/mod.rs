@@ -1,0 +1,16 @@
+//! The `no_network` grid: storage servers as actors, called by plain async calls with a fault layer between.
+//!
+//! A [`StoredFile`] is what the servers store; a [`Server`] is an actor that answers calls about its shares, and
+//! does with each call what the case's faults say.
+
+mod file;
+mod ledger;
+mod poisoned;
+mod server;
+mod share;
+mod sparse;
+
+pub use file::{FileError, StoredFile};
+pub use ledger::{CallCounts, Ledger};
+pub use server::{Server, ServerSpec, Setup};
+pub use share::ShareData;
