@@ -1,0 +1,56 @@
+//! How a command can fail, and the exit status of each way.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::pin::pin;
+use std::process::ExitCode;
+
+use futures::future::{Either, select};
+
+/// Exit status: the operation failed.
+pub const FAILED: u8 = 1;
+/// Exit status: what was asked for makes no sense.
+pub const USAGE: u8 = 2;
+
+/// Why a command ended without its result.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The arguments or the input cannot be used.
+    #[error("{0}")]
+    Usage(String),
+    /// The operation failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Failure {
+    /// For `map_err`: the operation failed, `what` being what it could not do.
+    pub fn failed<E: Display>(what: impl Display) -> impl FnOnce(E) -> Failure {
+        move |error| Failure::Failed(format!("{what}: {error}"))
+    }
+
+    /// For `map_err`: an argument or input cannot be used, `what` saying which.
+    pub fn usage<E: Display>(what: impl Display) -> impl FnOnce(E) -> Failure {
+        move |error| Failure::Usage(format!("{what}: {error}"))
+    }
+
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Failure::Usage(_) => USAGE,
+            Failure::Failed(_) => FAILED,
+        })
+    }
+}
+
+/// Runs `work` until it ends or the user presses Ctrl-C, which drops it.
+pub async fn unless_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    match select(pin!(work), pin!(tokio::signal::ctrl_c())).await {
+        Either::Left((result, _)) => result,
+        Either::Right((Ok(()), _)) => Err(Failure::Failed("interrupted".into())),
+        Either::Right((Err(error), work)) => {
+            // No way to notice Ctrl-C: then it ends the program as it always does.
+            tracing::debug!(%error, "cannot listen for Ctrl-C");
+            work.await
+        }
+    }
+}
