@@ -223,3 +223,143 @@ impl Lagrange {
         self.points.iter().zip(&self.weights).map(coefficient).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn noise(len: usize) -> Bytes {
+        (0..len).map(|i| (i * i + i / 7 + 3) as u8).collect()
+    }
+
+    fn rows(k: u32, n: u32) -> Vec<Vec<u8>> {
+        Codec::new(k, n).unwrap().rows
+    }
+
+    #[test]
+    fn the_rows_of_zfec() {
+        assert_eq!(rows(2, 3), [[3, 2]]);
+        let expected = [
+            [15, 8, 6],
+            [45, 48, 28],
+            [153, 224, 120],
+            [11, 231, 237],
+            [137, 59, 179],
+            [70, 241, 182],
+            [186, 217, 98],
+        ];
+        assert_eq!(rows(3, 10), expected);
+        assert_eq!(rows(3, 5), expected[..2], "more shares change none of the others");
+        assert_eq!(rows(5, 7), [[84, 116, 231, 216, 30], [2, 177, 161, 130, 145]]);
+        assert_eq!(rows(1, 256), vec![[1]; 255]);
+        assert_eq!(rows(256, 256).len(), 0);
+    }
+
+    /// §5.2 read literally: E = V · T⁻¹, so E · T = V, row by row.
+    #[test]
+    fn the_rows_are_those_of_the_vandermonde_matrix() {
+        let vandermonde = |share: usize, column: usize| match share.checked_sub(1) {
+            Some(power) => gf256::power(power * column),
+            None => u8::from(column == 0),
+        };
+        for (k, n) in [(1, 3), (2, 3), (3, 5), (4, 4), (25, 100), (71, 255), (101, 256), (255, 256)] {
+            for (share, row) in (k as usize..).zip(rows(k, n)) {
+                for column in 0..k as usize {
+                    let products =
+                        row.iter().enumerate().map(|(i, &e)| gf256::multiply(e, vandermonde(i, column)));
+                    assert_eq!(products.fold(0, |a, b| a ^ b), vandermonde(share, column), "{k} of {n}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_blocks_of_zfec() {
+        let segment = Bytes::from_static(&[1, 2, 3, 4, 5, 6]);
+        let blocks = Codec::new(3, 10).unwrap().encode(&segment).unwrap();
+        let expected: [[u8; 2]; 10] = [
+            [1, 2],
+            [3, 4],
+            [5, 6],
+            [0x09, 0x2a],
+            [0x11, 0xd2],
+            [0x21, 0x85],
+            [0x41, 0xf9],
+            [0x81, 0x6e],
+            [0x1c, 0xfc],
+            [0x3b, 0x7b],
+        ];
+        assert_eq!(blocks, expected.map(Bytes::from_owner));
+        assert_eq!(blocks[1].as_ptr(), segment[2..].as_ptr(), "data blocks are not copied");
+    }
+
+    #[test]
+    fn chosen_shares_in_the_order_asked() {
+        let codec = Codec::new(3, 10).unwrap();
+        let segment = noise(30_000);
+        let all = codec.encode(&segment).unwrap();
+        let some = codec.encode_shares(&segment, &[9, 0, 4, 4, 2]).unwrap();
+        assert_eq!(some, [9, 0, 4, 4, 2].map(|share: usize| all[share].clone()));
+        assert_eq!(codec.encode_shares(&segment, &[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn every_choice_of_shares_decodes() {
+        let codec = Codec::new(3, 6).unwrap();
+        let segment = noise(3 * 50);
+        let blocks = codec.encode(&segment).unwrap();
+        for a in 0..6 {
+            for b in (0..6).filter(|&b| b != a) {
+                for c in (0..6).filter(|&c| c != a && c != b) {
+                    let chosen = [a, b, c].map(|share| (share, blocks[share as usize].clone()));
+                    assert_eq!(codec.decode(&chosen).unwrap(), segment, "{a} {b} {c}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_input_is_refused() {
+        use CodecError::*;
+        for (k, n) in [(0, 1), (2, 1), (1, 257)] {
+            assert_eq!(Codec::new(k, n), Err(Shares { k, n }));
+        }
+        let codec = Codec::new(3, 10).unwrap();
+        assert_eq!(codec.encode(&noise(4)), Err(SegmentLen { len: 4, k: 3 }));
+        assert_eq!(codec.encode_shares(&noise(3), &[10]), Err(NoSuchShare { share: 10, n: 10 }));
+
+        let block = |share: u32, len: usize| (share, noise(len));
+        let decode = |blocks: &[_]| codec.decode(blocks);
+        assert_eq!(decode(&[block(0, 5), block(1, 5)]), Err(BlockCount { have: 2, k: 3 }));
+        assert_eq!(decode(&[0, 1, 2, 3].map(|share| block(share, 5))), Err(BlockCount { have: 4, k: 3 }));
+        assert_eq!(decode(&[block(4, 5), block(1, 5), block(4, 5)]), Err(Duplicate { share: 4 }));
+        let odd = BlockLen { share: 1, have: 6, want: 5 };
+        assert_eq!(decode(&[block(4, 5), block(1, 6), block(5, 5)]), Err(odd));
+        let far = NoSuchShare { share: u32::MAX, n: 10 };
+        assert_eq!(decode(&[block(u32::MAX, 5), block(1, 5), block(2, 5)]), Err(far));
+    }
+
+    #[test]
+    fn empty_blocks() {
+        let codec = Codec::new(2, 4).unwrap();
+        assert_eq!(codec.encode(&Bytes::new()), Ok(vec![Bytes::new(); 4]));
+        assert_eq!(codec.decode(&[(3, Bytes::new()), (1, Bytes::new())]), Ok(vec![]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_k_of_n_give_the_segment_back(
+            (k, order) in (1u32..=256).prop_flat_map(|n| (1..=n, Just((0..n).collect::<Vec<_>>()).prop_shuffle())),
+            len in prop_oneof![0usize..70, 8180usize..8200],
+        ) {
+            let codec = Codec::new(k, order.len() as u32).unwrap();
+            let len = if k > 30 { len % 70 } else { len };
+            let segment = noise(len * k as usize);
+            let chosen = &order[..k as usize];
+            let blocks = codec.encode_shares(&segment, chosen).unwrap();
+            let blocks: Vec<_> = chosen.iter().copied().zip(blocks).collect();
+            prop_assert_eq!(codec.decode(&blocks).unwrap(), segment);
+        }
+    }
+}

@@ -257,3 +257,64 @@ fn pad(segment: Bytes, k: u64) -> Bytes {
     out.resize(padded, 0);
     out.freeze()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoder(size: u64) -> Encoder {
+        Encoder::new(Segmentation::plan(size, 3, 10, 128).unwrap(), None).unwrap()
+    }
+
+    #[test]
+    fn a_streaming_uploader_makes_the_same_shares() {
+        let params = Params { k: 3, n: 10, max_segment_size: 128 };
+        let plaintext: Vec<u8> = (0..300).map(|i| i as u8).collect();
+        let whole = encode(&plaintext, params, KeySource::Given(Key([5; 16])), None).unwrap();
+
+        let mut encoder = encoder(300);
+        assert_eq!(encoder.share_len(), Ok(whole.shares[7].len() as u64), "known beforehand");
+        let mut share = encoder.header();
+        let mut cipher = Cipher::at(&Key([5; 16]), 0);
+        for segment in plaintext.chunks(129) {
+            let mut segment = segment.to_vec();
+            cipher.apply(&mut segment);
+            share.extend_from_slice(&encoder.segment(segment.into()).unwrap()[7]);
+        }
+        let finished = encoder.finish().unwrap();
+        share.extend_from_slice(&finished.tails[7]);
+        assert_eq!(share, whole.shares[7]);
+        assert_eq!(finished.ueb_hash, whole.cap.ueb_hash);
+        assert_eq!(hash::ueb(&finished.ueb.to_bytes()), finished.ueb_hash);
+    }
+
+    #[test]
+    fn the_file_must_be_the_one_announced() {
+        let segment = |len| Bytes::from(vec![0; len]);
+        let wrong = |segment, have, want| Some(EncodeError::SegmentLen { segment, have, want });
+        let mut encoder = encoder(200);
+        assert_eq!(encoder.segment(segment(128)).err(), wrong(0, 128, 129));
+        encoder.segment(segment(129)).unwrap();
+        assert_eq!(encoder.segment(segment(72)).err(), wrong(1, 72, 71));
+        encoder.segment(segment(71)).unwrap();
+        let count = |have, want| Some(EncodeError::SegmentCount { have, want });
+        assert_eq!(encoder.segment(segment(1)).err(), count(3, 2));
+        encoder.finish().unwrap();
+
+        let mut encoder = self::encoder(200);
+        encoder.segment(segment(129)).unwrap();
+        assert_eq!(encoder.finish().err(), count(1, 2));
+    }
+
+    #[test]
+    fn an_empty_file_is_refused() {
+        let empty = encode(b"", Params::default(), KeySource::Convergent(Secret(b"")), None);
+        assert_eq!(empty.err(), Some(EncodeError::Empty));
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        assert_eq!(format!("{:?}", KeySource::Convergent(Secret(b"abc"))), "Convergent(Secret(..))");
+        assert_eq!(format!("{:?}", KeySource::Given(Key([1; 16]))), "Given(Key(..))");
+    }
+}

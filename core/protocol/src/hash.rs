@@ -36,7 +36,14 @@ pub fn ueb(ueb: &[u8]) -> Hash {
 
 /// An inner node of a Merkle tree.
 pub fn node(left: &Hash, right: &Hash) -> Hash {
-    NODE.clone().netstring(left).netstring(right).finish()
+    // Spelled out, for most hashes of a simulated grid are these: pair(tag, left, right).
+    let mut message = [0; 101];
+    message[..32].copy_from_slice(b"25:Merkle tree internal node,32:");
+    message[32..64].copy_from_slice(left);
+    message[64..68].copy_from_slice(b",32:");
+    message[68..100].copy_from_slice(right);
+    message[100] = b',';
+    Tagged(Sha256::new()).chain(&message).finish()
 }
 
 /// The value of the padding leaf at position `leaf` of a Merkle tree.
@@ -112,7 +119,6 @@ static BLOCK: LazyLock<Tagged> = LazyLock::new(|| Tagged::new(b"allmydata_encode
 static CRYPTTEXT: LazyLock<Tagged> = LazyLock::new(|| Tagged::new(b"allmydata_crypttext_v1"));
 static CRYPTTEXT_SEGMENT: LazyLock<Tagged> = LazyLock::new(|| Tagged::new(b"allmydata_crypttext_segment_v1"));
 static UEB: LazyLock<Tagged> = LazyLock::new(|| Tagged::new(b"allmydata_uri_extension_v1"));
-static NODE: LazyLock<Tagged> = LazyLock::new(|| Tagged::new(b"Merkle tree internal node"));
 static EMPTY_LEAF: LazyLock<Tagged> = LazyLock::new(|| Tagged::new(b"Merkle tree empty leaf"));
 static STORAGE_INDEX: LazyLock<Tagged> =
     LazyLock::new(|| Tagged::new(b"allmydata_immutable_key_to_storage_index_v1"));

@@ -257,3 +257,214 @@ fn parent(node: u64) -> Option<u64> {
 fn sibling(node: u64) -> Option<u64> {
     Some(((node.checked_sub(1)?) ^ 1) + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn leaves(count: u64) -> Vec<Hash> {
+        (0..count).map(|i| hash::tagged(b"leaf", i.to_string().as_bytes())).collect()
+    }
+
+    fn full(count: u64) -> HashTree {
+        HashTree::new(&leaves(count)).unwrap()
+    }
+
+    /// A leaf of `tree` with the chain that proves it.
+    fn proof(tree: &HashTree, leaf: u64) -> Vec<(u64, Hash)> {
+        let mut nodes = tree.shape().chain(leaf).unwrap();
+        nodes.push(tree.shape().leaf_node(leaf).unwrap());
+        nodes.into_iter().map(|node| (node, tree.nodes()[node as usize])).collect()
+    }
+
+    #[test]
+    fn shapes() {
+        for (leaves, padded, nodes) in
+            [(1, 1, 1), (2, 2, 3), (3, 4, 7), (4, 4, 7), (5, 8, 15), (256, 256, 511)]
+        {
+            let shape = Shape::new(leaves).unwrap();
+            assert_eq!((shape.leaves(), shape.padded_leaves(), shape.nodes()), (leaves, padded, nodes));
+        }
+        let shape = Shape::new(10).unwrap();
+        assert_eq!(shape.leaf_node(0), Ok(15));
+        assert_eq!(shape.chain(0), Ok(vec![16, 8, 4, 2]));
+        assert_eq!(shape.chain(9), Ok(vec![23, 12, 6, 1]));
+        assert_eq!(shape.chain(10), Err(HashTreeError::NoSuchLeaf { leaf: 10, leaves: 10 }));
+        assert_eq!(Shape::new(1).unwrap().chain(0), Ok(vec![]));
+        for leaves in [0, (1 << 62) + 1, u64::MAX] {
+            assert_eq!(Shape::new(leaves), Err(HashTreeError::Size { leaves }));
+        }
+    }
+
+    #[test]
+    fn the_tree_of_the_specification() {
+        let tree = full(3);
+        let hex: Vec<String> =
+            tree.nodes().iter().map(|node| node.iter().map(|byte| format!("{byte:02x}")).collect()).collect();
+        assert_eq!(hex[0], "12d11e354ec4b87aab9f4651a31ec8261094b591d7087a7cbcce3e04f4a148b2");
+        let starts = ["12d11e35", "1395f7c1", "5c1c3c8d", "20d64388", "3b3371dc", "4082edc7", "9ed59076"];
+        assert_eq!(hex.iter().map(|node| &node[..8]).collect::<Vec<_>>(), starts);
+        assert_eq!(tree.nodes()[6], hash::empty_leaf(3));
+        assert_eq!(full(1).nodes(), leaves(1), "a single leaf is the root");
+        assert_eq!(HashTree::new(&[]), Err(HashTreeError::Size { leaves: 0 }));
+    }
+
+    #[test]
+    fn a_chain_proves_a_leaf() {
+        let tree = full(5);
+        let mut known = IncompleteHashTree::with_root(5, tree.root()).unwrap();
+        assert_eq!(known.needed(0), Ok(vec![8, 4, 2]));
+        assert_eq!(known.needed_with_leaf(0), Ok(vec![8, 4, 2, 7]));
+        known.insert(proof(&tree, 0)).unwrap();
+        assert_eq!(known.leaf(0), Some(leaves(5)[0]));
+        assert_eq!(known.get(3), Some(tree.nodes()[3]), "inner nodes are computed and kept");
+        assert_eq!((known.needed(0), known.needed_with_leaf(0)), (Ok(vec![]), Ok(vec![])));
+        assert_eq!(known.needed_with_leaf(1), Ok(vec![]), "a sibling is proved along");
+        assert_eq!(known.needed_with_leaf(3), Ok(vec![9, 10]), "what is held above is not asked for");
+        assert_eq!(known.leaf(5), None, "padding is no leaf");
+    }
+
+    #[test]
+    fn errors_change_nothing() {
+        let tree = full(5);
+        let mut known = IncompleteHashTree::with_root(5, tree.root()).unwrap();
+        known.insert(proof(&tree, 4)).unwrap();
+        let before = known.clone();
+        let good = proof(&tree, 0);
+
+        for spoilt in 0..good.len() {
+            let mut bad = good.clone();
+            bad[spoilt].1[31] ^= 1;
+            assert!(matches!(known.insert(bad), Err(HashTreeError::BadHash { .. })), "{spoilt}");
+            assert_eq!(known, before);
+        }
+        let without_sibling: Vec<_> = good.iter().copied().filter(|&(node, _)| node != 8).collect();
+        assert_eq!(known.insert(without_sibling), Err(HashTreeError::NotEnoughHashes { missing: 8 }));
+        let twice = [good[0], (good[0].0, [0; 32])];
+        assert_eq!(known.insert(twice), Err(HashTreeError::BadHash { node: 8 }));
+        for node in [15, u64::MAX] {
+            let outside = good.iter().copied().chain([(node, [0; 32])]);
+            assert_eq!(known.insert(outside), Err(HashTreeError::NoSuchNode { node, nodes: 15 }));
+        }
+        assert_eq!(known.insert([(0, [0; 32])]), Err(HashTreeError::BadHash { node: 0 }));
+        assert_eq!(known, before);
+
+        // Values held are ignored; a repetition is no contradiction.
+        known.insert(good.iter().chain(&good).copied()).unwrap();
+        known.insert([good[0]]).unwrap();
+    }
+
+    /// Contract rule 5: the root must come first, or whatever is consistent is believed.
+    #[test]
+    fn without_a_root_anything_consistent_is_believed() {
+        let mut known = IncompleteHashTree::new(5).unwrap();
+        known.insert(proof(&full(5), 0)).unwrap();
+        assert_eq!(known.get(0), Some(full(5).root()));
+        assert!(known.insert([(0, [0; 32])]).is_err());
+    }
+
+    /// A leaf of a tree of 2^62 leaves costs its chain, in time and in memory.
+    #[test]
+    fn huge_trees_are_sparse() {
+        let leaf = 0x2aaa_aaaa_aaaa_aaaa;
+        let mut known = IncompleteHashTree::new(1 << 62).unwrap();
+        let own = known.shape().leaf_node(leaf).unwrap();
+        let siblings = known.needed(leaf).unwrap();
+        let (mut root, mut node) = ([7; 32], own);
+        for &sibling in &siblings {
+            root = if node < sibling { hash::node(&root, &[9; 32]) } else { hash::node(&[9; 32], &root) };
+            node = parent(node).unwrap();
+        }
+        known.insert([(0, root)]).unwrap();
+        known.insert(siblings.iter().map(|&node| (node, [9; 32])).chain([(own, [7; 32])])).unwrap();
+        assert_eq!(known.leaf(leaf), Some([7; 32]));
+        assert_eq!(known.nodes.len(), 2 * 62 + 1);
+    }
+
+    /// The contract of §6.4 on a dense array: try on a copy, walk the whole tree, keep it if all is well.
+    fn naive_insert(nodes: &mut Vec<Option<Hash>>, given: &[(u64, Hash)]) -> Result<(), HashTreeError> {
+        let mut trial = nodes.clone();
+        let mut unchecked = vec![false; nodes.len()];
+        for &(node, value) in given {
+            let slot = trial
+                .get_mut(node as usize)
+                .ok_or(HashTreeError::NoSuchNode { node, nodes: nodes.len() as u64 })?;
+            match slot {
+                Some(held) if *held != value => return Err(HashTreeError::BadHash { node }),
+                Some(_) => {}
+                None => {
+                    *slot = Some(value);
+                    unchecked[node as usize] = true;
+                }
+            }
+        }
+        for right in (2..nodes.len()).rev().step_by(2) {
+            let left = right - 1;
+            if !unchecked[left] && !unchecked[right] {
+                continue;
+            }
+            let a = trial[left].ok_or(HashTreeError::NotEnoughHashes { missing: left as u64 })?;
+            let b = trial[right].ok_or(HashTreeError::NotEnoughHashes { missing: right as u64 })?;
+            let up = left / 2;
+            match trial[up] {
+                Some(held) if held != hash::node(&a, &b) => {
+                    return Err(HashTreeError::BadHash { node: up as u64 });
+                }
+                Some(_) => {}
+                None => {
+                    trial[up] = Some(hash::node(&a, &b));
+                    unchecked[up] = true;
+                }
+            }
+        }
+        *nodes = trial;
+        Ok(())
+    }
+
+    proptest! {
+        /// Proofs, pieces of proofs and spoilt ones, in any order: always what the naive tree says.
+        #[test]
+        fn agrees_with_the_naive_tree(
+            count in 1u64..20,
+            rooted: bool,
+            calls in prop::collection::vec(
+                (any::<prop::sample::Index>(), any::<u8>(), prop::option::weighted(0.2, any::<prop::sample::Index>()), 0u64..45),
+                1..12,
+            ),
+        ) {
+            let tree = full(count);
+            let mut known = IncompleteHashTree::new(count).unwrap();
+            let mut naive = vec![None; tree.nodes().len()];
+            if rooted {
+                known.insert([(0, tree.root())]).unwrap();
+                naive[0] = Some(tree.root());
+            }
+            for (leaf, keep, spoil, extra) in calls {
+                let mut given = proof(&tree, leaf.index(count as usize) as u64);
+                // Mostly whole proofs, for little is learnt from scraps.
+                if keep < 64 {
+                    let mut bit = 0;
+                    given.retain(|_| { bit += 1; keep >> (bit % 6) & 1 == 1 });
+                }
+                if extra < 15 {
+                    given.push((extra, tree.nodes().get(extra as usize).copied().unwrap_or([0; 32])));
+                }
+                if let Some(spoil) = spoil && !given.is_empty() {
+                    let spoil = spoil.index(given.len());
+                    given[spoil].1[0] ^= 1;
+                }
+                prop_assert_eq!(known.insert(given.iter().copied()), naive_insert(&mut naive, &given));
+                let held: Vec<_> = (0..naive.len() as u64).map(|node| known.get(node)).collect();
+                prop_assert_eq!(&held, &naive);
+                for node in 1..held.len() as u64 {
+                    let sibling = sibling(node).unwrap();
+                    prop_assert_eq!(held[node as usize].is_some(), held[sibling as usize].is_some());
+                }
+                if rooted {
+                    prop_assert!(held.iter().zip(tree.nodes()).all(|(held, real)| held.is_none_or(|held| held == *real)));
+                }
+            }
+        }
+    }
+}

@@ -223,3 +223,163 @@ impl DataSpans {
 fn end(start: u64, chunk: &Bytes) -> u64 {
     start + chunk.len() as u64
 }
+
+#[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "sets of a single run")]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    fn spans(ranges: &[Range<u64>]) -> Spans {
+        ranges.iter().cloned().collect()
+    }
+
+    fn runs(spans: &Spans) -> Vec<Range<u64>> {
+        spans.iter().collect()
+    }
+
+    #[test]
+    fn neighbours_become_one_run() {
+        let mut some = spans(&[10..20, 30..40]);
+        some.add(20..25);
+        assert_eq!(runs(&some), [10..25, 30..40]);
+        some.add(25..30);
+        assert_eq!(runs(&some), [10..40]);
+        some.remove(15..16);
+        assert_eq!(runs(&some), [10..15, 16..40]);
+        assert_eq!(some.len(), 29);
+    }
+
+    #[test]
+    fn empty_and_inverted_ranges_hold_nothing() {
+        let mut some = spans(&[10..20]);
+        #[expect(clippy::reversed_empty_ranges)]
+        for range in [0..0, 15..15, 18..12, u64::MAX..0] {
+            some.add(range.clone());
+            some.remove(range.clone());
+            assert_eq!(runs(&some), [10..20]);
+            assert!(some.contains(range.clone()));
+            assert_eq!(DataSpans::new().get(range), Some(Bytes::new()));
+        }
+    }
+
+    #[test]
+    fn positions_up_to_the_last() {
+        let mut all = spans(&[0..u64::MAX]);
+        assert_eq!(all.len(), u64::MAX);
+        assert!(all.contains(u64::MAX - 1..u64::MAX));
+        all.remove(1 << 40..u64::MAX - 1);
+        assert_eq!(runs(&all), [0..1 << 40, u64::MAX - 1..u64::MAX]);
+
+        let mut data = DataSpans::new();
+        data.add(u64::MAX - 2, Bytes::from("abcd"));
+        assert_eq!(data.get(u64::MAX - 2..u64::MAX), Some(Bytes::from("ab")));
+        data.add(u64::MAX, Bytes::from("e"));
+        assert_eq!(data.len(), 2);
+    }
+
+    #[test]
+    fn newer_data_covers_older() {
+        let mut data = DataSpans::new();
+        data.add(10, Bytes::from("aaaaaaaaaa"));
+        data.add(12, Bytes::from("bb"));
+        data.add(18, Bytes::from("cccc"));
+        assert_eq!(data.get(10..22), Some(Bytes::from("aabbaaaacccc")));
+        assert_eq!(data.get(10..23), None);
+        assert_eq!(data.get(9..12), None);
+        assert_eq!(runs(&data.spans()), [10..22]);
+        assert_eq!(data.pop(13..15), Some(Bytes::from("ba")));
+        assert_eq!(data.pop(13..15), None);
+        assert_eq!(runs(&data.spans()), [10..13, 15..22]);
+        data.clear();
+        assert!(data.is_empty());
+    }
+
+    /// Many small replies for one large region: nothing is copied until the whole is asked for.
+    #[test]
+    fn chunks_are_kept_as_they_came() {
+        let (mut data, chunk) = (DataSpans::new(), Bytes::from(vec![1; 1000]));
+        for i in 0..1000 {
+            data.add(i * 1000, chunk.clone());
+        }
+        assert_eq!(data.get(5000..6000).unwrap().as_ptr(), chunk.as_ptr());
+        assert_eq!(data.get(5100..5200).unwrap().as_ptr(), chunk[100..].as_ptr());
+        assert_eq!(data.get(500..999_500).unwrap(), vec![1; 999_000]);
+    }
+
+    fn range() -> impl Strategy<Value = Range<u64>> {
+        (0u64..100, 0u64..30).prop_map(|(start, len)| start..start + len)
+    }
+
+    /// A set of runs, as random ones come.
+    fn some_spans() -> impl Strategy<Value = (Spans, BTreeSet<u64>)> {
+        prop::collection::vec((any::<bool>(), range()), 0..12).prop_map(|steps| {
+            let (mut spans, mut model) = (Spans::new(), BTreeSet::new());
+            for (add, range) in steps {
+                if add {
+                    spans.add(range.clone());
+                    model.extend(range);
+                } else {
+                    spans.remove(range.clone());
+                    model.retain(|at| !range.contains(at));
+                }
+            }
+            (spans, model)
+        })
+    }
+
+    fn positions(spans: &Spans) -> BTreeSet<u64> {
+        spans.iter().flatten().collect()
+    }
+
+    proptest! {
+        #[test]
+        fn spans_are_sets((a, in_a) in some_spans(), (b, in_b) in some_spans(), asked in range()) {
+            prop_assert_eq!(&positions(&a), &in_a);
+            prop_assert_eq!(a.len(), in_a.len() as u64);
+            prop_assert_eq!(a.is_empty(), in_a.is_empty());
+            prop_assert_eq!(a.contains(asked.clone()), asked.clone().all(|at| in_a.contains(&at)));
+            let runs = runs(&a);
+            prop_assert!(runs.iter().all(|run| !run.is_empty()));
+            prop_assert!(runs.windows(2).all(|pair| pair[0].end < pair[1].start), "runs touch: {:?}", runs);
+
+            prop_assert_eq!(positions(&a.union(&b)), &in_a | &in_b);
+            prop_assert_eq!(positions(&a.difference(&b)), &in_a - &in_b);
+            prop_assert_eq!(positions(&a.intersection(&b)), &in_a & &in_b);
+            prop_assert_eq!(a == b, in_a == in_b);
+        }
+
+        #[test]
+        fn data_spans_are_maps(steps in prop::collection::vec((0u8..4, range()), 0..30)) {
+            let (mut data, mut model) = (DataSpans::new(), BTreeMap::new());
+            for (value, (what, range)) in (0u8..).zip(steps) {
+                let bytes: Vec<u8> = range.clone().map(|at| (at as u8).wrapping_add(value.wrapping_mul(101))).collect();
+                let known: Option<Vec<u8>> = range.clone().map(|at| model.get(&at).copied()).collect();
+                match what {
+                    0 | 1 => {
+                        data.add(range.start, bytes.clone().into());
+                        model.extend(range.clone().zip(bytes));
+                    }
+                    2 => {
+                        data.remove(range.clone());
+                        model.retain(|at, _| !range.contains(at));
+                    }
+                    _ => {
+                        prop_assert_eq!(data.get(range.clone()).map(Vec::from), known.clone());
+                        prop_assert_eq!(data.pop(range.clone()).map(Vec::from), known.clone());
+                        if known.is_some() {
+                            model.retain(|at, _| !range.contains(at));
+                        }
+                    }
+                }
+                prop_assert_eq!(positions(&data.spans()), model.keys().copied().collect::<BTreeSet<_>>());
+                prop_assert_eq!(data.len(), model.len() as u64);
+                for (&at, &byte) in &model {
+                    prop_assert_eq!(data.get(at..at + 1), Some(Bytes::from(vec![byte])));
+                }
+            }
+        }
+    }
+}

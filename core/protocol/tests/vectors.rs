@@ -1,6 +1,8 @@
 //! The worked vectors of the specification (§18, §19): whole encodings made by Tahoe-LAFS 1.20 and zfec
 //! 1.6, checked to the byte. Plaintext byte i of the lettered ones is (7·i + 13) mod 251.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::ops::Range;
 
 use protocol::cap::{Cap, ReadCap};
