@@ -108,6 +108,7 @@ def we_read_despite_damage(grid, content):
 def our_get(grid, cap):
     out = grid.base / "out"
     succeed(run_grid(grid, "get", cap, "-o", out))
+    expect(out.exists(), f"grid get exits 0 and writes no file: {cap}")
     content = out.read_bytes()
     out.unlink()
     return content
