@@ -30,25 +30,12 @@ pub enum ReadError {
         last_failure: Option<ShareFailure>,
     },
     /// Some shares of the segment were found, and too few.
-    #[error(
-        "ran out of shares: complete={} pending={} overdue={} unused={} need {needed}. Last failure: {}",
-        List(complete),
-        List(pending),
-        List(overdue),
-        List(unused),
-        Or(last_failure, "none")
-    )]
+    #[error("ran out of shares: {tally} need {needed}. Last failure: {}", Or(last_failure, "none"))]
     NotEnoughShares {
-        /// Numbers of the shares whose block arrived.
-        complete: Vec<u32>,
-        /// Numbers of the shares whose block was still to come.
-        pending: Vec<u32>,
-        /// Numbers of the shares whose block was overdue.
-        overdue: Vec<u32>,
-        /// Numbers of the shares that could not be of use: spare copies.
-        unused: Vec<u32>,
         /// How many shares are needed.
         needed: u32,
+        /// What had become of the shares that were found.
+        tally: Box<Tally>,
         /// What went wrong with the last share that failed.
         last_failure: Option<ShareFailure>,
     },
@@ -72,6 +59,27 @@ pub enum ReadError {
     /// A defect of this client.
     #[error("internal error, please report it: {0}")]
     Internal(String),
+}
+
+/// The numbers of the shares of a segment that was given up, by what had become of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Their block arrived.
+    pub complete: Vec<u32>,
+    /// Their block was still to come.
+    pub pending: Vec<u32>,
+    /// Their block was overdue.
+    pub overdue: Vec<u32>,
+    /// They could not be of use: spare copies.
+    pub unused: Vec<u32>,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { complete, pending, overdue, unused } = self;
+        let (complete, pending) = (List(complete), List(pending));
+        write!(f, "complete={complete} pending={pending} overdue={} unused={}", List(overdue), List(unused))
+    }
 }
 
 /// Why a share is not used any more.
@@ -151,11 +159,8 @@ mod tests {
         let none = ReadError::NoShares { needed: 3, last_failure: None };
         assert_eq!(none.to_string(), "no shares (need 3). Last failure: none");
         let few = ReadError::NotEnoughShares {
-            complete: vec![0, 1],
-            pending: vec![],
-            overdue: vec![2],
-            unused: vec![],
             needed: 3,
+            tally: Box::new(Tally { complete: vec![0, 1], overdue: vec![2], ..Tally::default() }),
             last_failure: Some(ShareFailure::Server(ServerError::Disconnected)),
         };
         assert_eq!(

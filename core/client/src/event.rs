@@ -78,7 +78,7 @@ pub(crate) enum Event {
     ShareTurn(ShareIndex),
     /// What became of a block that a fetch had asked a share for.
     Notice { fetch: FetchId, share: ShareIndex, notice: Notice },
-    /// The fetch's first turn; later ones come with what it waits for.
+    /// The fetch's turn, if it is still active.
     FetchTurn(FetchId),
     /// A request's result goes to its reader.
     Deliver { request: Request, result: Result<Segment, ReadError> },

@@ -12,7 +12,7 @@ use protocol::server::ShareNumber;
 use runtime::{reached, relapse, wait};
 use tracing::Span;
 
-use crate::errors::{ReadError, ShareFailure};
+use crate::errors::{ReadError, ShareFailure, Tally};
 use crate::event::{FetchId, Notice, Outbox, ServerIndex, ShareIndex};
 use crate::file::File;
 use crate::finder::Finder;
@@ -231,14 +231,13 @@ impl Fetcher {
         }
         reached!("fetcher: not enough shares");
         let number = |&index: &ShareIndex| shares.get(index).map(|share| share.source.number);
-        ReadError::NotEnoughShares {
+        let tally = Tally {
             complete: self.blocks.keys().copied().collect(),
             pending: self.active.keys().copied().collect(),
             overdue: self.overdue.values().map(|asked| asked.number).collect(),
             unused: self.unused.iter().filter_map(number).collect(),
-            needed,
-            last_failure,
-        }
+        };
+        ReadError::NotEnoughShares { needed, tally: Box::new(tally), last_failure }
     }
 
     /// Takes a share that has said its last word off all lists.

@@ -89,7 +89,7 @@ mod status;
 
 pub use client::Client;
 pub use config::Config;
-pub use errors::{OpenError, ReadError, ShareFailure};
+pub use errors::{OpenError, ReadError, ShareFailure, Tally};
 pub use node::Node;
 pub use read::Read;
 pub use status::{BlockEvent, DecodeEvent, DyhbEvent, Log, ReadEvent, SegmentEvent, Status};

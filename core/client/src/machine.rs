@@ -230,7 +230,7 @@ impl Machine {
     fn notice(&mut self, fetch: FetchId, share: ShareIndex, notice: Notice, out: &mut Outbox) {
         if let Some(fetcher) = self.fetching(fetch) {
             fetcher.notice(share, notice);
-            self.fetch_turn(out);
+            out.post(Event::FetchTurn(fetcher.id));
         }
     }
 

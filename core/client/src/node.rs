@@ -160,7 +160,7 @@ impl Grid {
         self.inbox.put([event]);
     }
 
-    fn known_sizes(&self) -> Option<Segmentation> {
+    pub fn known_sizes(&self) -> Option<Segmentation> {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -126,7 +126,7 @@ impl GridRead {
                 None => self.ticket.insert(self.node.ticket_at(offset)),
             };
             let answer = ticket.wait().await;
-            let guessed = ticket.guessed;
+            let (guessed, segment) = (ticket.guessed, ticket.segment);
             self.ticket = None;
             match answer {
                 Ok(segment) => match part(&segment, offset, limit) {
@@ -139,6 +139,16 @@ impl GridRead {
                 },
                 Err(ReadError::BadSegmentNumber { .. }) if guessed => {
                     reached!("read: the guessed segment does not exist");
+                }
+                // What is wrong with a segment that was asked for by mistake is not this read's business.
+                Err(_)
+                    if guessed
+                        && self
+                            .node
+                            .known_sizes()
+                            .is_some_and(|sizes| sizes.segment_at(offset) != Some(segment)) =>
+                {
+                    reached!("read: the guessed segment was the wrong one, and bad");
                 }
                 Err(error) => return Err(error),
             }

@@ -445,29 +445,20 @@ impl Share {
     /// else, where the server allows it, by the table that it probably has.
     fn desire(&self, file: &mut File) -> Result<Desire, ShareFailure> {
         let mut desire = Desire::default();
-        if self.layout.is_none() {
+        let Some(layout) = self.layout else {
             self.desire_header(&mut desire)?;
-        }
-        let likely = if self.overrun { file.likely_layout() } else { None };
-        let Some(layout) = self.layout.or(likely) else { return Ok(desire) };
-        // What lies at guessed places, or has a guessed size, is never needed.
-        let firm = self.layout.is_some();
-        if file.sizes.is_none() {
-            if self.overrun {
-                let start = layout.uri_extension;
-                desire.wanted.add(start..start.saturating_add(UEB_GUESS));
+            if self.overrun
+                && let Some(likely) = file.likely_layout()
+            {
+                match self.desire_contents(&likely, file, &mut desire) {
+                    // Guessed places may be impossible ones.
+                    Err(ShareFailure::Layout(_)) => {}
+                    desired => desired?,
+                }
             }
-            desire.add(firm, layout.ueb_length()?);
-            if firm && let Some(range) = self.ueb_range(&layout)? {
-                desire.add(firm, range);
-            }
-        }
-        if !file.share_tree.needed(self.leaf()).is_ok_and(|needed| needed.is_empty()) {
-            desire.add(firm, layout.share_chain());
-        }
-        if let Some(wanted) = self.wanted.front() {
-            self.desire_block(wanted.segment, &layout, file, &mut desire)?;
-        }
+            return Ok(desire);
+        };
+        self.desire_contents(&layout, file, &mut desire)?;
         Ok(desire)
     }
 
@@ -485,6 +476,42 @@ impl Share {
         Ok(())
     }
 
+    fn desire_contents(
+        &self,
+        layout: &Layout,
+        file: &mut File,
+        desire: &mut Desire,
+    ) -> Result<(), ShareFailure> {
+        let firm = self.layout.is_some();
+        if file.sizes.is_none() {
+            if self.overrun {
+                let start = layout.uri_extension;
+                desire.wanted.add(start..start.saturating_add(UEB_GUESS));
+            }
+            desire.add(firm, layout.ueb_length()?);
+            if firm && let Some(range) = self.ueb_range(layout)? {
+                desire.add(firm, range);
+            }
+        }
+        if !file.share_tree.needed(self.leaf()).is_ok_and(|needed| needed.is_empty()) {
+            desire.add(firm, layout.share_chain());
+        }
+        match self.wanted.front() {
+            Some(wanted) if file.sizes.is_some() => self.desire_block(wanted.segment, layout, file, desire),
+            Some(wanted) => {
+                // The sizes are a guess: good for what lies within its region, and for nothing else.
+                let mut guess = Desire::default();
+                if self.desire_block(wanted.segment, layout, file, &mut guess).is_ok() {
+                    let places = guess.wanted.union(&guess.needed);
+                    let plausible = |place: &Range<u64>| self.overrun || within_regions(layout, place);
+                    desire.wanted.extend(places.iter().filter(plausible));
+                }
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     fn desire_block(
         &self,
         segment: u64,
@@ -493,12 +520,12 @@ impl Share {
         desire: &mut Desire,
     ) -> Result<(), ShareFailure> {
         let sizes = *file.best_sizes();
-        let firm = self.layout.is_some() && file.sizes.is_some();
         let blind = relapse!("tahoe-B7") && file.sizes.is_some();
         if segment >= sizes.segments && !blind {
             // Past the end of what is known so far. The URI extension block will tell.
             return Ok(());
         }
+        let firm = self.layout.is_some();
         let bad = |error: HashTreeError| ShareFailure::BadHash { region: "block hash tree", error };
         for node in file.block_tree(self.source.number)?.needed_with_leaf(segment).map_err(bad)? {
             desire.add(firm, layout.block_tree_node(node)?);
@@ -511,6 +538,13 @@ impl Share {
         }
         Ok(())
     }
+}
+
+/// Whether the range, joined of several places, lies where such places can be.
+fn within_regions(layout: &Layout, range: &Range<u64>) -> bool {
+    let blocks = layout.data..layout.plaintext_hash_tree;
+    let hashes = layout.crypttext_hash_tree..layout.share_hashes;
+    [blocks, hashes].iter().any(|region| region.start <= range.start && range.end <= region.end)
 }
 
 impl Desire {

@@ -19,8 +19,11 @@ use protocol::server::{
     StorageServer,
 };
 use protocol::ueb::Ueb;
-use runtime::real::RealWorld;
 use tokio::sync::Notify;
+
+pub mod world;
+
+use world::{Gate, TestWorld};
 
 /// What a server does with a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +170,8 @@ pub struct Grid {
     pub cap: ReadCap,
     pub plain: Vec<u8>,
     pub encoded: Encoded,
+    /// Holds decoding back.
+    pub gate: Gate,
 }
 
 #[derive(Clone)]
@@ -219,7 +224,8 @@ impl Setup {
         let key = KeySource::Convergent(Secret(b"aaaaaaaaaaaaaaaa"));
         let encoded = encode(&plain, self.params, key, self.version).unwrap();
         let index = encoded.cap.storage_index();
-        let client = Client::new(RealWorld::runtime(), self.config);
+        let gate = Gate::default();
+        let client = Client::new(TestWorld::runtime(gate.clone()), self.config);
         let mut seeds: Vec<[u8; 20]> = (0..self.servers).map(|i| [i as u8; 20]).collect();
         seeds.sort_by_key(|seed| permute(&index, seed));
         let servers: Vec<_> = seeds
@@ -237,7 +243,7 @@ impl Setup {
                 server
             })
             .collect();
-        let grid = Grid { client, servers, cap: encoded.cap, plain, encoded };
+        let grid = Grid { client, servers, cap: encoded.cap, plain, encoded, gate };
         for i in 0..grid.encoded.shares.len().min(grid.servers.len()) {
             grid.place(i as u32, i);
         }
