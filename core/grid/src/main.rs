@@ -35,7 +35,7 @@ struct Arguments {
     command: Command,
 
     /// Print one JSON object on standard output.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 100)]
     json: bool,
 
     /// Say on standard error what happens. FILTER chooses, as in `client=debug,storage=warn`.
@@ -43,6 +43,7 @@ struct Arguments {
         long,
         short,
         global = true,
+        display_order = 101,
         value_name = "FILTER",
         num_args = 0..=1,
         require_equals = true,
@@ -112,8 +113,10 @@ fn refuse(error: &clap::Error) -> ExitCode {
         }
         _ => {
             let text = error.to_string();
-            let words =
-                text.lines().take_while(|line| !line.starts_with("Usage:")).flat_map(str::split_whitespace);
+            let advice = |line: &&str| {
+                ["Usage:", "tip:", "For more"].iter().any(|start| line.trim().starts_with(start))
+            };
+            let words = text.lines().take_while(|line| !advice(line)).flat_map(str::split_whitespace);
             let words: Vec<_> = words.skip_while(|word| *word == "error:").map(without_capability).collect();
             eprintln!("grid: {} (see grid --help)", words.join(" "));
             ExitCode::from(outcome::USAGE)

@@ -116,7 +116,7 @@ impl Put {
         });
         match stored.await {
             Ok(ueb_hash) => {
-                let (kept, written): (Vec<_>, Vec<_>) = (shares.kept().collect(), shares.new().collect());
+                let (kept, written): (Vec<_>, Vec<_>) = (shares.kept().collect(), shares.written().collect());
                 let report = json!({ "storage_index": index.to_string(), "kept": kept, "written": written });
                 Ok((Cap::Read(ReadCap { key, ueb_hash, k, n, size }), report))
             }

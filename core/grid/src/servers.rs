@@ -82,3 +82,42 @@ fn permutation_seed(node: &Path) -> Option<Vec<u8>> {
     let node_id = || base32::decode(&line("my_nodeid")?);
     seed().or_else(public_key).or_else(node_id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a node of Tahoe-LAFS 1.20 announces, and what older ones are known by.
+    #[test]
+    fn a_node_says_itself_where_in_the_ring_it_is() {
+        let root = tempfile::TempDir::new().unwrap();
+        let storage = root.path().join("storage");
+        fs::create_dir_all(storage.join("shares")).unwrap();
+        let seed = || identify(&storage).permutation_seed;
+        let node = |name: &str, line: &str| fs::write(root.path().join(name), line).unwrap();
+
+        assert_eq!(*seed(), *storage.display().to_string().as_bytes());
+        node("my_nodeid", "aaaqeayeaudaocajbifqydiob4ibceqt\n");
+        assert_eq!(*seed(), *(0..20).collect::<Vec<u8>>());
+        node("node.pubkey", "pub-v0-xlg5nahhhcpcojyj7aru674axim7urfkibg2nmeqbjrenqppu5lq\n");
+        assert_eq!((seed().len(), seed()[0]), (32, 0xba));
+        node(
+            "permutation-seed",
+            "pbwgonlomfugq2ddobrw62tzni3wc4tvgy3tiylynfwto5lsmzvwsythgjxg2zlrmjvhezloofyha5jvnryq\n",
+        );
+        assert_eq!(*seed(), *b"xlg5nahhhcpcojyj7aru674axim7urfkibg2nmeqbjrenqppu5lq");
+        node("permutation-seed", "damaged!");
+        assert_eq!(seed()[0], 0xba);
+    }
+
+    #[test]
+    fn a_nodes_directory_and_its_storage_directory_are_one_place() {
+        let root = tempfile::TempDir::new().unwrap();
+        let storage = root.path().join("storage");
+        fs::create_dir_all(storage.join("shares")).unwrap();
+        let expected = fs::canonicalize(&storage).unwrap();
+        assert_eq!(locate(root.path()).unwrap(), expected);
+        assert_eq!(locate(&storage).unwrap(), expected);
+        assert!(matches!(locate(&storage.join("shares")), Err(Failure::Usage(_))));
+    }
+}

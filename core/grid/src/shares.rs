@@ -15,7 +15,7 @@ use crate::outcome::Failure;
 pub struct Shares {
     kept: BTreeSet<ShareNumber>,
     writers: BTreeMap<ShareNumber, Placed>,
-    written: u64,
+    length: u64,
 }
 
 struct Placed {
@@ -29,8 +29,8 @@ impl Shares {
         self.kept.iter().copied()
     }
 
-    /// Shares that are being written.
-    pub fn new(&self) -> impl Iterator<Item = ShareNumber> {
+    /// Shares that were not, and are written now.
+    pub fn written(&self) -> impl Iterator<Item = ShareNumber> {
         self.writers.keys().copied()
     }
 
@@ -78,7 +78,7 @@ impl Shares {
 
     /// Appends to each share that is being written its piece, by number. All pieces have one length.
     pub async fn append(&mut self, pieces: &[Bytes]) -> Result<(), Failure> {
-        let offset = self.written;
+        let offset = self.length;
         let writes = (0..).zip(pieces).filter_map(|(share, piece)| {
             let Placed { server, writer } = self.writers.get(&share)?;
             Some(async move {
@@ -87,7 +87,7 @@ impl Shares {
             })
         });
         try_join_all(writes).await?;
-        self.written += pieces.first().map_or(0, |piece| piece.len() as u64);
+        self.length += pieces.first().map_or(0, |piece| piece.len() as u64);
         Ok(())
     }
 
