@@ -1,6 +1,8 @@
 //! The ledger of a grid: what its servers were asked and what they did, for the oracles.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::fault::CallKind;
 
@@ -26,33 +28,21 @@ pub struct Ledger {
     pub harmed: bool,
     /// Shares that somebody advised to be corrupt.
     pub advised: BTreeMap<u32, u32>,
-    /// For each share the reads that were answered with nothing at all: asking again is a livelock.
-    empty: BTreeMap<u32, Vec<(u64, u64)>>,
     /// A read that was sent again although it had been answered with nothing.
     pub asked_again: Option<(u32, u64, u64)>,
+    /// Bytes of answers that clients have and have not dropped yet.
+    pub(super) buffered: Arc<AtomicU64>,
+    /// The most bytes of answers that clients had at one time.
+    pub most_buffered: u64,
     /// Names of the effects that took place, and how often.
     pub effects: BTreeMap<&'static str, u32>,
 }
 
 impl Ledger {
-    /// Notes a read before it is sent, over a connection on which empty answers are remembered.
-    pub(super) fn read_sent(&mut self, share: u32, offset: u64, length: u64) {
-        *self.reads.entry(share).or_default() += 1;
-        if self.empty.get(&share).is_some_and(|empty| empty.contains(&(offset, length))) {
-            self.asked_again.get_or_insert((share, offset, length));
-        }
-    }
-
     /// Notes a truthful answer to a read.
-    pub(super) fn read_answered(&mut self, share: u32, offset: u64, length: u64, answered: u64) {
+    pub(super) fn read_answered(&mut self, answered: u64) {
         self.counts.bytes += answered;
-        if answered == 0 {
-            self.empty.entry(share).or_default().push((offset, length));
-        }
-    }
-
-    /// A new node knows nothing of what an earlier one was told.
-    pub fn forget_empty_answers(&mut self) {
-        self.empty.clear();
+        let buffered = self.buffered.fetch_add(answered, Ordering::Relaxed) + answered;
+        self.most_buffered = self.most_buffered.max(buffered);
     }
 }

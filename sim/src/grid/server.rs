@@ -4,6 +4,7 @@
 //! holds it up. Calls belong to a connection; when that is lost, so are they, and every reader got over it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -15,7 +16,6 @@ use protocol::server::{
     StorageServer,
 };
 use runtime::{Runtime, Scope};
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 
 use super::file::StoredFile;
@@ -29,15 +29,12 @@ use crate::world::{Actor, World};
 const MAX_READ: u64 = 1 << 26;
 
 /// What a server is like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerSpec {
     /// Each call takes at least so many microseconds.
     pub latency_us: u64,
     /// And up to so many more.
     pub jitter_us: u64,
-    /// It joins the grid so many microseconds after the start.
-    pub joins_us: u64,
     /// It answers a read past the end of a share with an error.
     pub rejects_overrun: bool,
 }
@@ -72,6 +69,8 @@ struct State {
     /// Counts connections.
     epoch: u64,
     healed: bool,
+    /// What is left of a client's patience with delays.
+    patience: Duration,
 }
 
 /// What a server is made of.
@@ -94,12 +93,14 @@ pub struct Setup<'a> {
     pub faults: &'a [Fault],
     /// Who ends its pauses and outages.
     pub injector: Actor,
+    /// Delays that add up to so much may rightly cost a client this server.
+    pub patience: Duration,
 }
 
 impl Server {
     /// A server that is up and connected. Damage to its shares is done at once.
     pub fn new(world: World, setup: Setup<'_>) -> Server {
-        let Setup { number, id, spec, seed, file, other, injector, .. } = setup;
+        let Setup { number, id, spec, seed, file, other, injector, patience, .. } = setup;
         let pristine: BTreeMap<_, _> = setup
             .shares
             .iter()
@@ -130,7 +131,17 @@ impl Server {
         }
         let actor = world.actor(id.to_string());
         let connection = Some(Arc::new(actor.runtime().scope()));
-        let state = State { shares, pristine, good, faults, ledger, connection, epoch: 1, healed: false };
+        let state = State {
+            shares,
+            pristine,
+            good,
+            faults,
+            ledger,
+            connection,
+            epoch: 1,
+            healed: false,
+            patience,
+        };
         Server(Arc::new_cyclic(|me| Inner {
             me: me.clone(),
             number,
@@ -163,6 +174,11 @@ impl Server {
     /// The shares that the server has and that nothing damaged.
     pub fn good_shares(&self) -> BTreeSet<ShareNumber> {
         self.0.lock().good.clone()
+    }
+
+    /// The shares that the server has when it is healed.
+    pub fn all_shares(&self) -> BTreeSet<ShareNumber> {
+        self.0.lock().pristine.keys().copied().collect()
     }
 
     /// Loses the connection: open calls fail, readers got over it are dead, and a new one is made at once.
@@ -366,10 +382,14 @@ fn refusal(with: Refusal) -> ServerError {
 impl State {
     fn took_effect(&mut self, effect: &Effect) {
         *self.ledger.effects.entry(effect.name()).or_default() += 1;
-        // A slow, paused or twice executed answer is an answer. After all else a client may rightly have given
-        // up on this server, or on one of its shares.
         match effect {
-            Effect::Slow { .. } | Effect::Pause { .. } | Effect::Duplicate => {}
+            Effect::Slow { us } | Effect::Pause { us } => {
+                self.patience = self.patience.saturating_sub(Duration::from_micros(*us));
+                self.ledger.harmed |= self.patience.is_zero();
+            }
+            // An answer is an answer, however often it was made.
+            Effect::Duplicate => {}
+            // A client may rightly have given up on this server, or on one of its shares.
             _ => self.ledger.harmed = true,
         }
     }
@@ -468,7 +488,7 @@ impl StorageServer for Inner {
 
 impl Inner {
     fn reader(&self, epoch: u64, share: ShareNumber) -> Arc<dyn ShareReader> {
-        Arc::new(Reader { server: self.me.clone(), epoch, share })
+        Arc::new(Reader { server: self.me.clone(), epoch, share, empty: Mutex::default() })
     }
 }
 
@@ -477,6 +497,14 @@ struct Reader {
     server: Weak<Inner>,
     epoch: u64,
     share: ShareNumber,
+    /// The reads that were answered with nothing at all: asking again is a livelock.
+    empty: Mutex<Vec<(u64, u64)>>,
+}
+
+impl Reader {
+    fn empty(&self) -> MutexGuard<'_, Vec<(u64, u64)>> {
+        self.empty.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
@@ -484,8 +512,15 @@ impl ShareReader for Reader {
     async fn read(&self, offset: u64, length: u64) -> Result<Bytes, ServerError> {
         let server = self.server.upgrade().ok_or(ServerError::Disconnected)?;
         let (share, strict) = (self.share, server.spec.rejects_overrun);
-        server.lock().ledger.read_sent(share, offset, length);
-        server
+        let asked_before = self.empty().contains(&(offset, length));
+        {
+            let ledger = &mut server.lock().ledger;
+            *ledger.reads.entry(share).or_default() += 1;
+            if asked_before {
+                ledger.asked_again.get_or_insert((share, offset, length));
+            }
+        }
+        let answer = server
             .call(CallKind::Read, Some(self.epoch), move |state| {
                 let data = state.shares.get(&share).ok_or(ServerError::NoSuchShare)?;
                 if length > MAX_READ {
@@ -495,10 +530,15 @@ impl ShareReader for Reader {
                     return Err(ServerError::Refused("the read ends past the end of the share".into()));
                 }
                 let bytes = data.read(offset, length);
-                state.ledger.read_answered(share, offset, length, bytes.len() as u64);
-                Ok(bytes)
+                state.ledger.read_answered(bytes.len() as u64);
+                let buffered = state.ledger.buffered.clone();
+                Ok(Bytes::from_owner(Buffered { bytes, buffered }))
             })
-            .await
+            .await;
+        if answer.as_ref().is_ok_and(Bytes::is_empty) {
+            self.empty().push((offset, length));
+        }
+        answer
     }
 
     async fn advise_corrupt_share(&self, _reason: &str) -> Result<(), ServerError> {
@@ -510,5 +550,23 @@ impl ShareReader for Reader {
                 Ok(())
             })
             .await
+    }
+}
+
+/// Bytes of an answer, counted for as long as some client has them.
+struct Buffered {
+    bytes: Bytes,
+    buffered: Arc<AtomicU64>,
+}
+
+impl AsRef<[u8]> for Buffered {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Buffered {
+    fn drop(&mut self) {
+        self.buffered.fetch_sub(self.bytes.len() as u64, Ordering::Relaxed);
     }
 }

@@ -1,0 +1,1 @@
+//! The known bugs that the hunt puts back.

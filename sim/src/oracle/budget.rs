@@ -1,0 +1,72 @@
+//! **budget**: work is bounded. Livelocks and leaks show here long before they show as time (tahoe-immutable §17,
+//! A2, D8, D12, D15).
+
+use crate::grid::{Server, StoredFile};
+use crate::fault::CallKind;
+use crate::world::World;
+
+/// The most runtime calls and trace events that one poll of a healthy program makes.
+const FUEL_OF_ONE_POLL: u64 = 25_000;
+
+/// What the clients of a run did, for the bounds that follow from it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Budget {
+    /// Nodes that were opened.
+    pub nodes: u64,
+    /// Segments that readers asked for, retries included.
+    pub segments: u64,
+    /// The segment size that nodes guess at first, in bytes.
+    pub guess: u64,
+}
+
+/// Checks what each server was asked against what the run's reads can have needed.
+pub fn check_budget(world: World, file: &StoredFile, servers: &[Server], budget: Budget) -> Result<(), String> {
+    let burnt = world.most_fuel_burnt();
+    if burnt > FUEL_OF_ONE_POLL {
+        return Err(format!("one poll made {burnt} runtime calls and trace events"));
+    }
+    // Each fetch of a block: the block, and spans of two hash trees. Before the first: version, table, lengths,
+    // URI extension block, share chain, each perhaps twice where a guess was wrong.
+    let height = u64::from(file.sizes.segments.next_power_of_two().ilog2());
+    let reads_bound = budget.nodes * 16 + budget.segments * (3 + 2 * height);
+    let block = file.sizes.block_size.max(budget.guess.min(file.cap.size) / u64::from(file.cap.k) + 1);
+    let read_bound = block + 8192 + 64 * file.sizes.segments.min(1 << 16);
+    for (number, server) in servers.iter().enumerate() {
+        let ledger = server.ledger();
+        if let Some((share, offset, length)) = ledger.asked_again {
+            return Err(format!(
+                "server {number} was asked again for [{offset}, +{length}) of share {share}, after it had answered \
+                 that there is nothing there"
+            ));
+        }
+        let queries = ledger.counts.calls.get(&CallKind::Dyhb).copied().unwrap_or_default();
+        if u64::from(queries) > budget.nodes {
+            return Err(format!("server {number} was asked {queries} times what it has, by {} nodes", budget.nodes));
+        }
+        for (share, reads) in &ledger.reads {
+            if u64::from(*reads) > reads_bound {
+                return Err(format!(
+                    "share {share} on server {number} was read {reads} times; {reads_bound} is the bound for {} segments",
+                    budget.segments
+                ));
+            }
+        }
+        let reads: u64 = ledger.reads.values().map(|reads| u64::from(*reads)).sum();
+        if ledger.counts.bytes > reads * read_bound {
+            return Err(format!("server {number} was asked for {} bytes in {reads} reads", ledger.counts.bytes));
+        }
+        let buffers_bound = budget.nodes * (ledger.reads.len() as u64) * 4 * read_bound;
+        if ledger.most_buffered > buffers_bound {
+            return Err(format!(
+                "{} bytes of server {number}'s answers were kept at one time; {buffers_bound} is the bound",
+                ledger.most_buffered
+            ));
+        }
+        if !ledger.harmed
+            && let Some(share) = server.good_shares().iter().find(|share| ledger.advised.contains_key(share))
+        {
+            return Err(format!("share {share} on server {number} is good, and was said to be corrupt"));
+        }
+    }
+    Ok(())
+}
