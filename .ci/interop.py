@@ -1,4 +1,4 @@
-"""The `grid` command and the released Tahoe-LAFS read what the other wrote.
+"""The `grid` command and the released Tahoe-LAFS read what the other wrote: interop.py GRID
 
 One real grid on loopback (real_grid.py). `grid` works on the storage nodes' own folders, each passed
 as --storage NODE/storage, the folder that holds `shares/`. Prints a line for each thing that held; the
@@ -13,8 +13,7 @@ from pathlib import Path
 
 from real_grid import Encoding, RealGrid, share_data
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-GRID = ["cargo", "run", "--quiet", "--release", "-p", "grid", "--"]
+GRID = sys.argv[1]  # our command
 PATIENCE = 120  # seconds for one run of the command
 SHARE_START = 12  # of the share in its container file
 
@@ -125,10 +124,9 @@ def our_put(grid, content, encoding):
 
 def run_grid(grid, *words):
     storage = [word for node in grid.storage for word in ("--storage", node / "storage")]
-    command = [*GRID, *map(str, [*words, *storage])]
+    command = [str(word) for word in [GRID, *words, *storage]]
     try:
-        return subprocess.run(command, cwd=REPOSITORY, timeout=PATIENCE,
-                              stdin=subprocess.DEVNULL, capture_output=True)
+        return subprocess.run(command, timeout=PATIENCE, stdin=subprocess.DEVNULL, capture_output=True)
     except subprocess.TimeoutExpired:
         sys.exit(f"interop: not done after {PATIENCE} s: {command}")
 
