@@ -63,6 +63,7 @@ const LINEAR_PROBES: usize = 9;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest, Sha256};
 
     #[test]
     fn known_orders() {
@@ -78,6 +79,21 @@ mod tests {
         ] {
             assert_eq!(chain_order(n, share).unwrap(), expected, "share {share} of {n}");
         }
+    }
+
+    /// All orders for all n, against a digest of what CPython 3.11 makes of them.
+    #[test]
+    fn all_orders() {
+        let mut digest = Sha256::new();
+        for n in 1..=256 {
+            for share in 0..n {
+                for node in chain_order(n, share).unwrap() {
+                    digest.update((node as u16).to_be_bytes());
+                }
+            }
+        }
+        let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(digest, "a6e5ffe10b3d060c478346aec7ba529a37d1b3f4343b57a9e56e61b38c2ba547");
     }
 
     #[test]

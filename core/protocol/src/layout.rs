@@ -396,6 +396,7 @@ mod tests {
         let wild = layout_at(Version::V2, [u64::MAX; 6]);
         assert_eq!(wild.block(&file(300, 3, 129), 0), Some(Err(LayoutError::Absurd)));
         assert_eq!(wild.block_tree_node(0), Err(LayoutError::Absurd));
+        assert_eq!(wild.block_tree_node(1), Err(LayoutError::Absurd));
         assert_eq!(wild.crypttext_tree_node(u64::MAX), Err(LayoutError::Absurd));
         assert_eq!(wild.ueb_length(), Err(LayoutError::Absurd));
         assert_eq!(Layout { uri_extension: 0, ..wild }.ueb(u64::MAX), Err(LayoutError::Absurd));
