@@ -8,24 +8,26 @@ use std::time::Duration;
 /// # How long a read can take
 ///
 /// Whatever servers do, with `abandon` set every fetch of one segment ends within
+/// [`fetch_bound`](Config::fetch_bound), plus the time of one decoding:
 ///
 /// ```text
 /// find  = ceil(servers / max_outstanding_dyhbs) · dyhb_overdue + abandon
-/// block = 6 · block_overdue
-/// fetch = find + (shares + 1) · block + 6 · abandon
+/// fetch = find + 5 · (shares + 1) · block_overdue + 5 · abandon
 /// ```
 ///
-/// plus the time of one decoding, where `servers` is how many the node asks and `shares` how many
-/// shares they hold. The search asks `max_outstanding_dyhbs` servers at a time, a slot is freed at the
-/// latest when its query is overdue, and the last query is given up `abandon` later. Reading one block
-/// takes at most six rounds of calls (version, offset table, lengths, URI extension block, hashes, the
-/// block); each round ends, becomes overdue or is given up in time. In the worst case each of the shares
-/// is tried in turn before it is known to be overdue, and the last of them is waited for to its end.
-/// One more fetch is made when the segment size was guessed wrong. A node fetches one segment at a time,
-/// so a read also waits for the requests ahead of its own: `requests ahead · fetch`.
+/// The search asks `max_outstanding_dyhbs` servers at a time, a slot is free again at the latest when its
+/// query is overdue, and the last query is given up `abandon` later. Reading one block takes at most five
+/// rounds of calls: version; offset table; chain and length of the URI extension block; that block; hashes
+/// and the block itself. Each call is answered, or overdue after `block_overdue` and given up `abandon`
+/// later. In the worst case all the shares there are are tried one after the other, each of them silent in
+/// its last round, and the last one is waited for to its end.
 ///
-/// A silent server costs far less than that bound: its shares are tried last once it is overdue, so it
-/// costs about one `block_overdue` in the life of a node.
+/// A read makes one fetch for each segment it covers, and one more if the segment size was guessed wrong.
+/// A node makes one fetch at a time, first come first served, so a read also waits for the fetches ahead
+/// of its own.
+///
+/// A silent server costs far less than that: once it is overdue its shares are tried last, so it costs
+/// about one `block_overdue` in the life of a node.
 ///
 /// # How much memory a node uses
 ///
@@ -59,6 +61,22 @@ pub struct Config {
     /// How many pieces of advice may be under way at one time; more are dropped.
     pub max_advice: usize,
 }
+
+impl Config {
+    /// The longest that a fetch of one segment can take, decoding aside, on a grid of so many servers with
+    /// so many shares of the file. `None` without `abandon`: there is no bound.
+    pub fn fetch_bound(&self, servers: u32, shares: u32) -> Option<Duration> {
+        let abandon = self.abandon?;
+        let waves = u64::from(servers).div_ceil(self.max_outstanding_dyhbs.max(1) as u64);
+        let waves = u32::try_from(waves).unwrap_or(u32::MAX);
+        let find = self.dyhb_overdue.saturating_mul(waves).saturating_add(abandon);
+        let blocks = self.block_overdue.saturating_mul(ROUNDS.saturating_mul(shares.saturating_add(1)));
+        Some(find.saturating_add(blocks).saturating_add(abandon.saturating_mul(ROUNDS)))
+    }
+}
+
+/// The most rounds of calls that one block takes.
+const ROUNDS: u32 = 5;
 
 impl Default for Config {
     fn default() -> Self {

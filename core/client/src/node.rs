@@ -1,5 +1,6 @@
 //! A node: one open file, and the task that runs its state machine.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -110,6 +111,15 @@ impl Node {
         match &self.kind {
             Kind::Here(_) => Status::default(),
             Kind::Grid { grid, .. } => grid.journal.read_out(),
+        }
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Here(_) => write!(f, "Node({} bytes, here)", self.size),
+            Kind::Grid { grid, .. } => write!(f, "Node({} bytes, number {})", self.size, grid.id),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Reading: a range of a file, piece by piece, as fast as the reader asks for pieces (spec §12.3).
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -111,6 +112,12 @@ impl Read {
             let piece = read.next().await?;
             Some((piece, read))
         })
+    }
+}
+
+impl fmt::Debug for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Read({} bytes from {})", self.remaining, self.offset)
     }
 }
 
