@@ -253,3 +253,112 @@ impl Fetcher {
         Some(asked)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workbench::Workbench;
+    use protocol::server::ServerError;
+
+    /// One turn; the shares that it asked, and what it has come to.
+    fn turn(fetcher: &mut Fetcher, bench: &mut Workbench) -> (Vec<ShareIndex>, Progress) {
+        let before: BTreeSet<_> = fetcher.active.values().map(|asked| asked.share).collect();
+        let Workbench { file, shares, finder, out, .. } = bench;
+        let progress = fetcher.turn(file, shares, finder, out);
+        let after: BTreeSet<_> = fetcher.active.values().map(|asked| asked.share).collect();
+        (after.difference(&before).copied().collect(), progress)
+    }
+
+    /// A bench with these shares, each a number and a server, and a fetcher that knows of them.
+    fn known(shares: &[(ShareNumber, ServerIndex)]) -> (Fetcher, Workbench) {
+        let mut bench = Workbench::new(310, 1 << 20);
+        let found: Vec<_> = shares.iter().map(|&(number, server)| bench.add_share(number, server)).collect();
+        let mut fetcher = Fetcher::new(0, 0);
+        fetcher.add_shares(&found, &bench.shares);
+        (fetcher, bench)
+    }
+
+    fn ten_servers() -> (Fetcher, Workbench) {
+        known(&(0..10).map(|i| (i as u32, i)).collect::<Vec<_>>())
+    }
+
+    fn block() -> Notice {
+        Notice::Complete(Bytes::from_static(b"block"))
+    }
+
+    fn dead() -> Notice {
+        Notice::Dead(ServerError::Disconnected.into())
+    }
+
+    #[test]
+    fn overdue_shares_are_replaced() {
+        let (mut fetcher, mut bench) = ten_servers();
+        assert_eq!(turn(&mut fetcher, &mut bench).0, [0, 1, 2]);
+        (0..3).for_each(|share| fetcher.notice(share, Notice::Overdue));
+        assert_eq!(turn(&mut fetcher, &mut bench).0, [3, 4, 5]);
+        (3..6).for_each(|share| fetcher.notice(share, block()));
+        let (asked, Progress::Blocks(blocks)) = turn(&mut fetcher, &mut bench) else { panic!("not done") };
+        assert_eq!(asked, [0; 0]);
+        assert_eq!(blocks.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [3, 4, 5]);
+    }
+
+    #[test]
+    fn overdue_shares_are_waited_for_at_the_end() {
+        let (mut fetcher, mut bench) = known(&[(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]);
+        fetcher.no_more_shares();
+        turn(&mut fetcher, &mut bench);
+        (0..3).for_each(|share| fetcher.notice(share, Notice::Overdue));
+        turn(&mut fetcher, &mut bench);
+        (3..6).for_each(|share| fetcher.notice(share, dead()));
+        assert!(matches!(turn(&mut fetcher, &mut bench).1, Progress::Waiting));
+        fetcher.notice(0, block());
+        assert!(matches!(turn(&mut fetcher, &mut bench).1, Progress::Waiting));
+        fetcher.notice(1, dead());
+        let (_, Progress::Failed(error)) = turn(&mut fetcher, &mut bench) else { panic!("not failed") };
+        let text = error.to_string();
+        assert!(
+            text.starts_with("ran out of shares: complete=sh0 pending= overdue=sh2 unused= need 3"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_number_is_asked_for_once_at_a_time() {
+        // sh0 on two servers, sh1; then another sh1, and sh2.
+        let (mut fetcher, mut bench) = known(&[(0, 0), (1, 1), (0, 2)]);
+        assert_eq!(turn(&mut fetcher, &mut bench).0, [0, 1]);
+        fetcher.notice(1, block());
+        assert_eq!(turn(&mut fetcher, &mut bench).0, [0; 0]);
+        let found = [bench.add_share(1, 3), bench.add_share(2, 4)];
+        fetcher.add_shares(&found, &bench.shares);
+        assert_eq!(turn(&mut fetcher, &mut bench).0, [4]);
+        // The first sh0 dies: now its copy is of use.
+        fetcher.notice(0, dead());
+        assert_eq!(turn(&mut fetcher, &mut bench).0, [2]);
+    }
+
+    #[test]
+    fn one_share_of_each_server_first_and_more_only_when_stuck() {
+        let (mut fetcher, mut bench) = known(&[(0, 0), (1, 0), (2, 0), (3, 1), (4, 2)]);
+        assert_eq!(turn(&mut fetcher, &mut bench).0, [0, 3, 4]);
+        assert_eq!(fetcher.max_per_server, 1);
+        fetcher.notice(4, dead());
+        assert_eq!(turn(&mut fetcher, &mut bench).0, [1]);
+        assert_eq!(fetcher.max_per_server, 2);
+    }
+
+    #[test]
+    fn silent_shares_come_last() {
+        let (mut fetcher, mut bench) = ten_servers();
+        // sh0 has an overdue read from an earlier fetch.
+        bench.shares[0].get_block(0, 99, &mut bench.out);
+        bench.shares[0].turn(&mut bench.file, &mut bench.out);
+        bench.shares[0].overdue(0, &mut bench.out);
+        assert_eq!(turn(&mut fetcher, &mut bench).0, [1, 2, 3]);
+        (1..9).for_each(|share| {
+            fetcher.notice(share, dead());
+            turn(&mut fetcher, &mut bench);
+        });
+        assert!(fetcher.active.contains_key(&0), "asked in the end");
+    }
+}

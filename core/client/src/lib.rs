@@ -86,6 +86,8 @@ mod patience;
 mod read;
 mod share;
 mod status;
+#[cfg(test)]
+mod workbench;
 
 pub use client::Client;
 pub use config::Config;
