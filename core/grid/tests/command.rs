@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::cargo::cargo_bin_cmd;
+use protocol::cap::Cap;
+use protocol::hash;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -13,6 +15,9 @@ struct Place {
     root: TempDir,
     nodes: usize,
 }
+
+/// Fixes the nodes' places in every ring: the base32 of `0`, `1`, ….
+const SEEDS: [&str; 7] = ["ga", "ge", "gi", "gm", "gq", "gu", "gy"];
 
 /// What a run of the command left.
 struct Ran {
@@ -24,8 +29,9 @@ struct Ran {
 impl Place {
     fn new(nodes: usize) -> Place {
         let place = Place { root: TempDir::new().unwrap(), nodes };
-        for node in 0..nodes {
+        for (node, seed) in SEEDS.iter().enumerate().take(nodes) {
             fs::create_dir_all(place.path(&format!("node{node}/storage/shares"))).unwrap();
+            fs::write(place.path(&format!("node{node}/permutation-seed")), seed).unwrap();
         }
         place
     }
@@ -360,12 +366,57 @@ fn shares_are_dealt_evenly_and_a_directory_named_twice_is_one() {
     assert_eq!(counts, [2, 2, 3, 3]);
 }
 
+/// Which node each share is on.
+fn nodes(place: &Place) -> Vec<(u32, usize)> {
+    let node =
+        |path: &PathBuf| (0..place.nodes).find(|node| path.starts_with(place.path(&format!("node{node}"))));
+    place.shares().iter().map(|path| (number(path).unwrap(), node(path).unwrap())).collect()
+}
+
+#[test]
+fn shares_go_around_the_ring_and_past_a_server_that_refuses() {
+    let (place, content) = (Place::new(3), content(1000));
+    let cap = place.put(&content, "--k 2 --n 5 --convergence 63");
+    let Ok(Cap::Read(read)) = cap.parse() else { panic!("{cap}") };
+    let index = read.storage_index();
+    let mut ring = [0, 1, 2];
+    ring.sort_by_key(|node| hash::permute(&index, node.to_string().as_bytes()));
+    assert_ne!(ring, [0, 1, 2], "this file's ring is another order than that of the arguments");
+    let [first, second, third] = ring;
+    assert_eq!(nodes(&place), [(0, first), (1, second), (2, third), (3, first), (4, second)]);
+
+    let share = place.shares()[0].clone();
+    place.shares().iter().for_each(|path| fs::remove_file(path).unwrap());
+    fs::create_dir(share).unwrap();
+    assert_eq!(place.put(&content, "--k 2 --n 5 --convergence 63"), cap);
+    assert_eq!(nodes(&place), [(0, second), (1, second), (2, third), (3, first), (4, second)]);
+}
+
 #[test]
 fn an_upload_that_fails_leaves_nothing() {
-    let place = Place::new(3);
-    fs::write(place.path("node1/storage/shares/incoming"), "in the way").unwrap();
-    let file = place.file(&content(1000)).display().to_string();
-    run(["put".into(), file].into_iter().chain(place.storage())).failed(1, "node1");
+    // Wherever in the ring the node is that fails.
+    for node in 0..3 {
+        let place = Place::new(3);
+        fs::write(place.path(&format!("node{node}/storage/shares/incoming")), "in the way").unwrap();
+        let file = place.file(&content(1000)).display().to_string();
+        let words = ["put", &file, "--convergence", "61"].map(String::from);
+        run(words.into_iter().chain(place.storage())).failed(1, &format!("node{node}"));
+        assert_eq!(place.shares(), Vec::<PathBuf>::new());
+    }
+
+    // A share that nobody takes.
+    let (place, content) = (Place::new(2), content(1000));
+    let cap = place.put(&content, "--k 1 --n 2 --convergence 61");
+    place.shares().iter().for_each(|path| fs::remove_file(path).unwrap());
+    let Ok(Cap::Read(read)) = cap.parse() else { panic!("{cap}") };
+    let index = read.storage_index().to_string();
+    for node in 0..2 {
+        let taken = format!("node{node}/storage/shares/{}/{index}/1", &index[..2]);
+        fs::create_dir_all(place.path(&taken)).unwrap();
+    }
+    let file = place.file(&content).display().to_string();
+    let words = ["put", &file, "--k", "1", "--n", "2", "--convergence", "61"].map(String::from);
+    run(words.into_iter().chain(place.storage())).failed(1, "no directory takes share 1");
     assert_eq!(place.shares(), Vec::<PathBuf>::new());
 }
 
