@@ -16,6 +16,7 @@ pub mod fixtures;
 pub mod play;
 pub mod workload;
 
+pub use bugs::BUGS;
 use seedgrid::case::Scenarios;
 
 /// Every scenario, in the order in which they are listed.

@@ -28,8 +28,6 @@ pub struct Ledger {
     pub harmed: bool,
     /// Shares that somebody advised to be corrupt.
     pub advised: BTreeMap<u32, u32>,
-    /// A read that was sent again although it had been answered with nothing.
-    pub asked_again: Option<(u32, u64, u64)>,
     /// Bytes of answers that clients have and have not dropped yet.
     pub(super) buffered: Arc<AtomicU64>,
     /// The most bytes of answers that clients had at one time.
