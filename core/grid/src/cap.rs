@@ -7,7 +7,7 @@ use clap::Args;
 use protocol::cap::Cap;
 use serde_json::{Value, json};
 
-use crate::outcome::Failure;
+use crate::outcome::{Answer, Failure};
 
 /// Explain a capability without revealing its key.
 #[derive(Args)]
@@ -18,12 +18,9 @@ pub struct Explain {
 }
 
 impl Explain {
-    pub fn run(self, json: bool) -> Result<Value, Failure> {
+    pub fn run(self) -> Result<Answer, Failure> {
         let cap = read(&self.cap)?;
-        if !json {
-            print!("{}", describe(&cap));
-        }
-        Ok(as_json(&cap))
+        Ok(Answer { text: describe(&cap), object: as_json(&cap) })
     }
 }
 

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use client::{Client, Config, Read, ReadError};
 use protocol::cap::Cap;
 use runtime::Runtime;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cap;
-use crate::outcome::{Failure, unless_interrupted};
+use crate::outcome::{Answer, Failure, unless_interrupted};
 use crate::output::Output;
 use crate::servers::{Access, StorageDirs};
 
@@ -43,7 +43,7 @@ pub struct Get {
 }
 
 impl Get {
-    pub async fn run(self, runtime: Runtime, json: bool) -> Result<Value, Failure> {
+    pub async fn run(self, runtime: Runtime, json: bool) -> Result<Answer, Failure> {
         let cap = cap::read(&self.cap)?;
         if json && self.output.is_none() {
             return Err(Failure::Usage(
@@ -67,7 +67,8 @@ impl Get {
         let read = node.read(self.offset, self.length);
         let bytes = unless_interrupted(copy(read, &mut output)).await?;
         output.complete()?;
-        Ok(json!({ "ok": true, "bytes": bytes, "file": self.output }))
+        let object = json!({ "ok": true, "bytes": bytes, "file": self.output });
+        Ok(Answer { text: String::new(), object })
     }
 }
 

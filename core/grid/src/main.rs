@@ -11,19 +11,19 @@ mod put;
 mod servers;
 mod shares;
 
-use std::io::IsTerminal;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use runtime::real::RealWorld;
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry};
 
-use crate::outcome::Failure;
+use crate::outcome::{Answer, Failure};
 
 /// Read and write files in the share directories of a Tahoe-LAFS grid.
 ///
@@ -68,47 +68,53 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     if let Some(filter) = arguments.verbose {
-        let colour = std::io::stderr().is_terminal();
-        let log = fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_filter(filter);
+        let log = fmt::layer().with_writer(io::stderr).with_ansi(false).with_filter(filter);
         registry().with(log).init();
     }
-    match run(arguments.command, arguments.json) {
-        Ok(result) => {
-            if arguments.json {
-                println!("{result}");
-            }
-            ExitCode::SUCCESS
+    let json = arguments.json;
+    let done = match run(arguments.command, json) {
+        Ok(Answer { object, .. }) if json => print(format!("{object}\n")),
+        Ok(Answer { text, .. }) => print(text),
+        Err(failure) if json => {
+            let object = json!({ "ok": false, "error": failure.to_string() });
+            print(format!("{object}\n")).and(Err(failure))
         }
+        Err(failure) => Err(failure),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if arguments.json {
-                println!("{}", json!({ "ok": false, "error": failure.to_string() }));
-            }
             eprintln!("grid: {failure}");
             failure.exit_code()
         }
     }
 }
 
-/// Runs the command and returns its result as an object. Without `json` the command prints its result
-/// itself.
-fn run(command: Command, json: bool) -> Result<Value, Failure> {
+fn run(command: Command, json: bool) -> Result<Answer, Failure> {
     // The command's own future runs on this thread: it may use the disk as it likes.
     let tokio = tokio::runtime::Runtime::new().map_err(Failure::failed("cannot start"))?;
     tokio.block_on(async {
         let runtime = RealWorld::runtime();
         match command {
             Command::Get(get) => get.run(runtime, json).await,
-            Command::Put(put) => put.run(runtime, json).await,
-            Command::Cap(explain) => explain.run(json),
+            Command::Put(put) => put.run(runtime).await,
+            Command::Cap(explain) => explain.run(),
         }
     })
+}
+
+fn print(text: String) -> Result<(), Failure> {
+    let mut stdout = io::stdout();
+    let printed = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    printed.map_err(Failure::failed("cannot write to standard output"))
 }
 
 /// Help goes to standard output in full; a usage error to standard error, in one line.
 fn refuse(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            print!("{error}");
+            // Who closes the pipe has read enough.
+            let _ = print(error.to_string());
             ExitCode::SUCCESS
         }
         _ => {

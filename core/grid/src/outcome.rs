@@ -1,4 +1,4 @@
-//! How a command can fail, and the exit status of each way.
+//! How a command ends: with an answer, or failing, and the exit status of each way to fail.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -6,11 +6,20 @@ use std::pin::pin;
 use std::process::ExitCode;
 
 use futures::future::{Either, select};
+use serde_json::Value;
 
 /// Exit status: the operation failed.
 pub const FAILED: u8 = 1;
 /// Exit status: what was asked for makes no sense.
 pub const USAGE: u8 = 2;
+
+/// What a command has to say on standard output, in two forms.
+pub struct Answer {
+    /// For people.
+    pub text: String,
+    /// For programs: an object.
+    pub object: Value,
+}
 
 /// Why a command ended without its result.
 #[derive(Debug, thiserror::Error)]

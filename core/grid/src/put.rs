@@ -15,7 +15,7 @@ use protocol::{Hash, Key, hash};
 use runtime::Runtime;
 use serde_json::{Value, json};
 
-use crate::outcome::{Failure, unless_interrupted};
+use crate::outcome::{Answer, Failure, unless_interrupted};
 use crate::servers::{Access, StorageDirs};
 use crate::shares::Shares;
 
@@ -62,23 +62,20 @@ pub struct Put {
 const MAX_SEGMENT: u64 = 128 << 20;
 
 impl Put {
-    pub async fn run(self, runtime: Runtime, json: bool) -> Result<Value, Failure> {
+    pub async fn run(self, runtime: Runtime) -> Result<Answer, Failure> {
         let secret = self.convergence.as_deref().map(secret).transpose()?;
         let mut source = Source::open(self.file.clone())?;
-        let (cap, mut report) = if source.size <= MAX_LITERAL as u64 {
+        let (cap, mut object) = if source.size <= MAX_LITERAL as u64 {
             let data = source.read(source.size)?.freeze();
             source.ended()?;
             (Cap::Literal(Literal(data)), json!({}))
         } else {
             self.upload(&runtime, source, secret).await?
         };
-        if !json {
-            println!("{cap}");
-        }
-        report["ok"] = true.into();
-        report["cap"] = cap.to_string().into();
-        report["size"] = cap.size().into();
-        Ok(report)
+        object["ok"] = true.into();
+        object["cap"] = cap.to_string().into();
+        object["size"] = cap.size().into();
+        Ok(Answer { text: format!("{cap}\n"), object })
     }
 
     async fn upload(

@@ -448,6 +448,19 @@ fn a_capability_is_explained_without_its_key() {
 }
 
 #[test]
+fn an_answer_that_cannot_be_printed_is_a_failure() {
+    let place = Place::new(1);
+    let file = place.file(&content(10)).display().to_string();
+    for words in [&["cap", "URI:LIT:mfrgg"][..], &["get", "URI:LIT:mfrgg"], &["put", &file]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("grid"));
+        let output = command.args(words).stdout(full).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1), "{words:?}: {stderr}");
+    }
+}
+
+#[test]
 fn the_log_is_asked_for_and_keeps_secrets() {
     let place = Place::new(2);
     let cap = place.put(&content(100), "--k 1 --n 2");
