@@ -6,8 +6,11 @@ compile_error!(
 );
 
 pub mod case;
+pub mod cli;
+pub mod explore;
 pub mod fault;
 pub mod grid;
+pub mod oracle;
 mod panics;
 pub mod schedule;
 pub mod trace;

@@ -1,0 +1,281 @@
+//! The arguments, and what is wrong with them in one line.
+
+use std::ffi::OsString;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::print::Printer;
+use super::{Failure, input};
+use crate::explore::{Crew, Edit, Stop};
+use crate::schedule::ScheduleSpec;
+
+#[derive(Parser)]
+#[command(name = "seedgrid", version, about = "A deterministic simulation harness for storage-grid clients")]
+#[command(after_help = "Exit status: 0 all held, 1 a finding, 2 usage or input error, 130 interrupted.")]
+struct CommandLine {
+    /// One JSON object a line on stdout, the last one a summary
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// What there is, a line each
+    Scenarios,
+    /// Run one seed, and tell everything
+    ///
+    /// What is printed is itself a case file: save it, edit it, and replay it.
+    Run(RunArgs),
+    /// Run many seeds
+    ///
+    /// Without --seeds and --for: seeds from 0 upwards, for ten seconds.
+    Sweep(SweepArgs),
+    /// Run a case from a file
+    Replay(ReplayArgs),
+    /// Put known bugs back, one at a time, and hunt each with the default sweep
+    ///
+    /// Without names: all of them, with what they are. A run counts as a hit if it fails with the bug and
+    /// passes without. A bug that is not found is a finding.
+    Bugs(BugsArgs),
+    /// Check that a seed has the same digest alone in a fresh process and in sweeps
+    Audit(AuditArgs),
+    #[command(hide = true)]
+    Worker,
+}
+
+#[derive(Args)]
+pub(super) struct RunArgs {
+    /// Which scenario
+    pub(super) scenario: String,
+    /// Which seed
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub(super) seed: u64,
+    /// Tell the story of the run
+    #[arg(long)]
+    pub(super) trace: bool,
+    /// Change the case: a dotted path in its TOML, as in knobs.job_us=0 or fault.0.server=3
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = Edit::parse)]
+    pub(super) edits: Vec<Edit>,
+    /// Put a known bug back
+    #[arg(long = "relapse", value_name = "BUG")]
+    pub(super) relapses: Vec<String>,
+    #[command(flatten)]
+    pub(super) patience: Patience,
+}
+
+#[derive(Args)]
+pub(super) struct SweepArgs {
+    /// Which scenarios; all of them, when none is named
+    pub(super) scenarios: Vec<String>,
+    /// Which seeds of each scenario, as in 0..1000
+    #[arg(long, value_name = "A..B", value_parser = seeds)]
+    pub(super) seeds: Option<Range<u64>>,
+    /// For how long, as in 60s or 5m
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub(super) at_most: Option<Duration>,
+    /// One schedule for all runs, instead of the one that each seed draws
+    #[arg(long)]
+    pub(super) schedule: Option<ScheduleArg>,
+    /// Put a known bug back
+    #[arg(long = "relapse", value_name = "BUG")]
+    pub(super) relapses: Vec<String>,
+    /// Tell of every run, not of findings only
+    #[arg(long)]
+    pub(super) each: bool,
+    /// Also write the JSON lines to this file, which must not exist yet
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    /// Where the first case of each kind of finding is saved
+    #[arg(long, value_name = "DIR", default_value = "findings")]
+    pub(super) findings: PathBuf,
+    #[command(flatten)]
+    pub(super) jobs: Jobs,
+    #[command(flatten)]
+    pub(super) patience: Patience,
+}
+
+#[derive(Args)]
+pub(super) struct ReplayArgs {
+    /// The case file
+    pub(super) file: PathBuf,
+    /// Tell the story of the run
+    #[arg(long)]
+    pub(super) trace: bool,
+    #[command(flatten)]
+    pub(super) patience: Patience,
+}
+
+#[derive(Args)]
+pub(super) struct BugsArgs {
+    /// Which bugs; all of them, when none is named
+    pub(super) names: Vec<String>,
+    /// The most runs to hunt one bug for
+    #[arg(long, value_name = "RUNS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(super) budget: u64,
+    /// Use the whole budget, instead of stopping after 20 hits
+    #[arg(long)]
+    pub(super) all: bool,
+    #[command(flatten)]
+    pub(super) jobs: Jobs,
+    #[command(flatten)]
+    pub(super) patience: Patience,
+}
+
+#[derive(Args)]
+pub(super) struct AuditArgs {
+    /// How many runs, dealt to the scenarios in turn [default: 500, or as many as the file to compare with has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(super) seeds: Option<u64>,
+    /// Write the digests to this file, which must not exist yet
+    #[arg(long, value_name = "FILE")]
+    pub(super) emit: Option<PathBuf>,
+    /// Compare with the digests that another build has written
+    #[arg(long, value_name = "FILE")]
+    pub(super) compare: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) jobs: Jobs,
+    #[command(flatten)]
+    pub(super) patience: Patience,
+}
+
+#[derive(Args)]
+pub(super) struct Jobs {
+    /// How many runs at a time [default: as many as there are cores]
+    #[arg(long, value_name = "J", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    jobs: Option<u64>,
+}
+
+#[derive(Args)]
+pub(super) struct Patience {
+    /// How long a run may go without a sign of progress, in real time
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    patience: Duration,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum ScheduleArg {
+    Fifo,
+    Uniform,
+}
+
+/// Reads the arguments; nothing when they asked for help and got it.
+pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Option<(Printer, Command)>, Failure> {
+    match CommandLine::try_parse_from(args) {
+        Ok(CommandLine { json, command }) => Ok(Some((Printer::new(json), command))),
+        Err(help) if matches!(help.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            help.print()?;
+            Ok(None)
+        }
+        Err(error) => Err(input(in_one_line(&error))),
+    }
+}
+
+impl Jobs {
+    pub(super) fn number(&self) -> usize {
+        self.jobs.map_or_else(cores, |jobs| jobs as usize)
+    }
+}
+
+impl Patience {
+    /// A crew with this much patience.
+    pub(super) fn crew(&self, jobs: usize, stop: Stop) -> Crew {
+        Crew { jobs, patience: self.patience, stop }
+    }
+}
+
+impl From<ScheduleArg> for ScheduleSpec {
+    fn from(schedule: ScheduleArg) -> ScheduleSpec {
+        match schedule {
+            ScheduleArg::Fifo => ScheduleSpec::Fifo,
+            ScheduleArg::Uniform => ScheduleSpec::Uniform,
+        }
+    }
+}
+
+/// How many cores there are to run on.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn in_one_line(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a command is missing: try `sweep`, or --help for what there is".into();
+    }
+    let text = error.to_string();
+    let first: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let first = first.join(" ");
+    format!("{}; try --help", first.strip_prefix("error: ").unwrap_or(&first))
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let parsed = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    match parsed {
+        Some(seeds) if !seeds.is_empty() && seeds.end <= i64::MAX as u64 => Ok(seeds),
+        Some(seeds) if seeds.is_empty() => Err("the range is empty: write A..B with A below B".into()),
+        Some(_) => Err(format!("seeds end at {}", i64::MAX)),
+        None => Err("write A..B, as in 0..1000".into()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let unit_at = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" | "" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => 0,
+    };
+    let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms));
+    // A year: beyond it, clocks overflow.
+    match ms.filter(|ms| (1..=365 * 24 * 3_600_000).contains(ms)) {
+        Some(ms) => Ok(Duration::from_millis(ms)),
+        None => Err("write a time above zero, as in 500ms, 60s, 5m or 1h".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory;
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn seed_ranges() {
+        assert_eq!(seeds("0..1000"), Ok(0..1000));
+        for bad in [
+            "5..2",
+            "3..3",
+            "x",
+            "1..",
+            "..4",
+            "1-4",
+            "-1..4",
+            "0..99999999999999999999",
+            "0..9223372036854775808",
+        ] {
+            assert!(seeds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2"), Ok(Duration::from_secs(2)));
+        for bad in ["", "s", "0s", "-1s", "1d", "1.5s", "99999999999h", "99999999999999999999s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Many runs: sweeps, the hunt for known bugs, and the audit of determinism.
+//!
+//! All of it is built on [`run`](crate::case::run) and happens in supervised child processes, so that a run
+//! that never comes back, or takes its process along, is a finding like any other:
+//!
+//! | room | what it holds |
+//! | --- | --- |
+//! | [`Plan`] | which runs there are: an index is a scenario and a seed |
+//! | [`Outcome`] | what became of one run, in words |
+//! | [`work`] | the child: takes orders on stdin, answers on stdout |
+//! | [`Crew`] | the parent: hands out the indices of a plan, and replaces workers that die |
+//! | [`sweep`], [`hunt`], [`audit`] | what is asked of a crew |
+
+mod audit;
+mod bugs;
+mod crew;
+mod evidence;
+mod one_core;
+mod order;
+mod plan;
+mod stop;
+mod stopwatch;
+mod sweep;
+mod tally;
+mod worker;
+mod worker_process;
+
+pub use audit::{Audit, Coordinate, Difference, Digests, audit};
+pub use bugs::{Hunt, KnownBug, Quarry, hunt};
+pub use crew::{Crew, CrewError};
+pub use evidence::{Evidence, Outcome};
+pub use order::{Answer, Edit, Order, Source, Telling, Told};
+pub use plan::Plan;
+pub use stop::Stop;
+pub use stopwatch::Stopwatch;
+pub use sweep::{Sweep, Sweeping, sweep};
+pub use tally::{ScenarioTally, Tally};
+pub use worker::work;
+pub use worker_process::{Death, WorkerProcess};

@@ -1,0 +1,231 @@
+//! What a parent and its worker say to each other: an order a line, an answer a line, in JSON.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Outcome, Plan, Tally};
+use crate::case::{Case, CaseError, Scenarios};
+
+/// What a worker is asked to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// Run these runs of a plan, and tell what is asked for.
+    Sweep {
+        /// The plan.
+        plan: Plan,
+        /// Which of its runs.
+        runs: Range<u64>,
+        /// What to tell.
+        telling: Telling,
+    },
+    /// Make a case, and give it back as TOML.
+    Make {
+        /// From what.
+        source: Source,
+        /// What to change in it, in this order.
+        edits: Vec<Edit>,
+    },
+    /// Run a case and tell everything.
+    Play {
+        /// The case as TOML.
+        case: String,
+        /// The command that repeats it.
+        replay: String,
+        /// Whether to tell the story as well.
+        story: bool,
+    },
+}
+
+/// What to tell about the runs of a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Telling {
+    /// Findings.
+    Findings,
+    /// Findings that the same runs without the relapses do not have.
+    Relapses,
+    /// Every run.
+    Each,
+    /// Every run, each made from its case's TOML instead of drawn.
+    FromToml,
+}
+
+/// Where a case comes from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Source {
+    /// A seed draws it.
+    Seed {
+        /// The scenario's name.
+        scenario: String,
+        /// The seed.
+        seed: u64,
+    },
+    /// A run of a plan.
+    Run {
+        /// The plan.
+        plan: Plan,
+        /// Which of its runs.
+        index: u64,
+    },
+    /// Somebody wrote it.
+    Toml(String),
+}
+
+/// A change to a case: the value at a dotted path of its TOML.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edit {
+    /// Names and numbers, separated by dots.
+    pub path: String,
+    /// A TOML value, or a string without quotes.
+    pub value: String,
+}
+
+/// What a worker says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// To [`Order::Sweep`].
+    Swept {
+        /// Which runs.
+        runs: Range<u64>,
+        /// What they came to.
+        tally: Tally,
+        /// What was to be told, with the run's number, in order.
+        told: Vec<(u64, Outcome)>,
+    },
+    /// To [`Order::Make`].
+    Made(String),
+    /// To [`Order::Play`].
+    Played(Told),
+    /// To anything: the input is at fault, in one line.
+    Refused(String),
+}
+
+/// Everything about one run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Told {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The story, a line each, when it was asked for.
+    pub story: Vec<String>,
+    /// When it hung: who waits for what.
+    pub waits: Option<String>,
+}
+
+impl Source {
+    /// The case, edited, as TOML that has been read back and found good. The error is one line.
+    pub(super) fn make(self, edits: &[Edit], scenarios: Scenarios) -> Result<String, String> {
+        let unwritable = |error: toml::ser::Error| format!("the case cannot be written as TOML: {error}");
+        let text = match self {
+            Source::Toml(text) => text,
+            Source::Seed { scenario, seed } => {
+                let scenario = scenarios.find(&scenario).ok_or(CaseError::UnknownScenario(scenario));
+                Case::draw(scenario.map_err(|error| error.to_string())?, seed)
+                    .to_toml()
+                    .map_err(unwritable)?
+            }
+            Source::Run { plan, index } => plan.case(index, scenarios)?.to_toml().map_err(unwritable)?,
+        };
+        let text = edits.iter().try_fold(text, |text, edit| edit.apply(&text))?;
+        let case = Case::from_toml(&text, scenarios).map_err(|error| error.to_string())?;
+        case.to_toml().map_err(unwritable)
+    }
+}
+
+impl Plan {
+    /// The case of a run.
+    pub(super) fn case(&self, index: u64, scenarios: Scenarios) -> Result<Case, String> {
+        let (scenario, seed) = self.coordinate(index);
+        let name = &self.scenarios[scenario];
+        let scenario =
+            scenarios.find(name).ok_or_else(|| CaseError::UnknownScenario(name.clone()).to_string())?;
+        let mut case = Case::draw(scenario, seed);
+        case.relapses.clone_from(&self.relapses);
+        if let Some(schedule) = &self.schedule {
+            case.schedule = schedule.clone();
+        }
+        Ok(case)
+    }
+}
+
+impl Edit {
+    /// Reads `path=value`.
+    pub fn parse(text: &str) -> Result<Edit, String> {
+        match text.split_once('=') {
+            Some((path, value)) if !path.trim().is_empty() => {
+                Ok(Edit { path: path.trim().into(), value: value.trim().into() })
+            }
+            _ => Err("write path=value, as in knobs.job_us=0".into()),
+        }
+    }
+
+    fn apply(&self, text: &str) -> Result<String, String> {
+        let mut case: toml::Table = toml::from_str(text).map_err(|error| error.message().to_string())?;
+        let (parents, last) = match self.path.rsplit_once('.') {
+            Some((parents, last)) => (parents.split('.').collect(), last),
+            None => (Vec::new(), self.path.as_str()),
+        };
+        let nothing = |name: &str| format!("cannot set {}: the case has no `{name}` there", self.path);
+        // A table is needed at the top, a value below: the top is wrapped to make it one.
+        let mut top = toml::Value::Table(std::mem::take(&mut case));
+        let mut place = &mut top;
+        for name in parents {
+            place = match place {
+                toml::Value::Table(table) => table.get_mut(name),
+                toml::Value::Array(array) => name.parse().ok().and_then(|at: usize| array.get_mut(at)),
+                _ => None,
+            }
+            .ok_or_else(|| nothing(name))?;
+        }
+        match place {
+            toml::Value::Table(table) => {
+                table.insert(last.into(), self.value());
+            }
+            toml::Value::Array(array) => {
+                let at: Option<usize> = last.parse().ok();
+                let at = at.filter(|at| *at <= array.len()).ok_or_else(|| nothing(last))?;
+                match array.get_mut(at) {
+                    Some(slot) => *slot = self.value(),
+                    None => array.push(self.value()),
+                }
+            }
+            _ => return Err(nothing(last)),
+        }
+        toml::to_string(&top).map_err(|error| error.to_string())
+    }
+
+    /// The value as TOML; what is no TOML is a string.
+    fn value(&self) -> toml::Value {
+        let table = toml::from_str::<toml::Table>(&format!("value = {}", self.value));
+        let value = table.ok().filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
+        value.unwrap_or_else(|| toml::Value::String(self.value.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edited(edit: &str) -> Result<toml::Table, String> {
+        let text = "seed = 1\n[schedule]\nkind = \"fifo\"\n[[fault]]\nserver = 3\n";
+        let text = Edit::parse(edit).unwrap().apply(text)?;
+        Ok(toml::from_str(&text).unwrap())
+    }
+
+    #[test]
+    fn an_edit_reaches_tables_arrays_and_the_top() {
+        assert_eq!(edited("seed=7").unwrap()["seed"].as_integer(), Some(7));
+        assert_eq!(edited("schedule.kind=uniform").unwrap()["schedule"]["kind"].as_str(), Some("uniform"));
+        assert_eq!(edited("fault.0.server=4").unwrap()["fault"][0]["server"].as_integer(), Some(4));
+        assert_eq!(edited("fault.1={server = 5}").unwrap()["fault"][1]["server"].as_integer(), Some(5));
+        assert_eq!(edited("seed=1\nx=2").unwrap()["seed"].as_str(), Some("1\nx=2"));
+    }
+
+    #[test]
+    fn an_edit_of_what_is_not_there_says_so() {
+        assert!(edited("knobs.job_us=1").unwrap_err().contains("no `knobs`"));
+        assert!(edited("fault.2.server=1").unwrap_err().contains("no `2`"));
+        assert!(edited("fault.2=1").unwrap_err().contains("no `2`"));
+        assert!(edited("seed.x=1").unwrap_err().contains("no `x`"));
+        assert!(Edit::parse("seed").is_err() && Edit::parse("=1").is_err());
+    }
+}

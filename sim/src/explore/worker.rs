@@ -1,0 +1,215 @@
+//! The worker: a child process that runs what its parent orders, and dies with it.
+//!
+//! Orders come on stdin, answers go out on what was stdout. Stderr is a file without a name that the parent can
+//! read: at its head, the worker keeps a note of the run that it is on (one small write for each run); behind
+//! that is whatever it has to say when it dies. Whatever scenarios print goes there too.
+
+use std::fs::File;
+use std::io::{self, BufRead, Seek, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+
+use super::one_core::OneCore;
+use super::{Answer, Order, Outcome, Plan, Stopwatch, Tally, Telling, Told};
+use crate::case::{Case, Detail, Report, Scenarios, Verdict, run};
+
+/// Works until stdin ends, or stdout has nobody to read it.
+pub fn work(scenarios: Scenarios) -> io::Result<()> {
+    let stderr = io::stderr().as_fd().try_clone_to_owned()?;
+    let mut answers = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    rustix::stdio::dup2_stdout(&stderr)?;
+    let mut bench = Bench { scenarios, note: Note { file: stderr.into(), count: 0 } };
+    for order in orders()? {
+        let mut answer = serde_json::to_vec(&bench.carry_out(order))?;
+        answer.push(b'\n');
+        bench.note.idle()?;
+        answers.write_all(&answer)?;
+    }
+    Ok(())
+}
+
+/// What the worker is on, for its parent to see at any time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// How often the place has changed.
+    pub(super) count: u64,
+    /// The number of the run, plus one; zero between orders.
+    pub(super) run: u64,
+}
+
+impl Place {
+    /// How long a note is.
+    pub(super) const BYTES: usize = 16;
+
+    pub(super) fn read(file: &File) -> io::Result<Place> {
+        let mut bytes = [0; Place::BYTES];
+        file.read_exact_at(&mut bytes, 0)?;
+        let [mut count, mut run] = [[0; 8]; 2];
+        count.copy_from_slice(&bytes[..8]);
+        run.copy_from_slice(&bytes[8..]);
+        Ok(Place { count: u64::from_le_bytes(count), run: u64::from_le_bytes(run) })
+    }
+
+    fn write(self, file: &File) -> io::Result<()> {
+        let mut bytes = [0; Place::BYTES];
+        bytes[..8].copy_from_slice(&self.count.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.run.to_le_bytes());
+        file.write_all_at(&bytes, 0)
+    }
+}
+
+struct Note {
+    file: File,
+    count: u64,
+}
+
+impl Note {
+    fn on(&mut self, run: u64) {
+        self.count += 1;
+        // Without the note a dead worker's run cannot be told from its neighbours; the parent sees that.
+        let _ = Place { count: self.count, run: run + 1 }.write(&self.file);
+    }
+
+    /// Throws away what has been printed.
+    fn forget_words(&mut self) {
+        let head = Place::BYTES as u64;
+        // At worst the words appear twice.
+        let _ = self.file.set_len(head).and_then(|()| self.file.seek(io::SeekFrom::Start(head)));
+    }
+
+    fn idle(&mut self) -> io::Result<()> {
+        self.count += 1;
+        Place { count: self.count, run: 0 }.write(&self.file)
+    }
+}
+
+/// Orders as they come. A thread waits for them, so that the process ends as soon as its parent has, whatever a
+/// run is doing.
+fn orders() -> io::Result<mpsc::Receiver<Order>> {
+    let (sender, orders) = mpsc::channel();
+    std::thread::Builder::new().name("orders".into()).spawn(move || {
+        for line in io::stdin().lock().lines() {
+            let Some(order) = line.ok().and_then(|line| serde_json::from_str(&line).ok()) else { break };
+            if sender.send(order).is_err() {
+                break;
+            }
+        }
+        std::process::exit(0);
+    })?;
+    Ok(orders)
+}
+
+struct Bench {
+    scenarios: Scenarios,
+    note: Note,
+}
+
+impl Bench {
+    fn carry_out(&mut self, order: Order) -> Answer {
+        let done = match order {
+            Order::Sweep { plan, runs, telling } => self.sweep(&plan, runs, telling),
+            Order::Make { source, edits } => {
+                self.note.on(0);
+                source.make(&edits, self.scenarios).map(Answer::Made)
+            }
+            Order::Play { case, replay, story } => self.play(&case, &replay, story),
+        };
+        done.unwrap_or_else(Answer::Refused)
+    }
+
+    fn sweep(&mut self, plan: &Plan, runs: std::ops::Range<u64>, telling: Telling) -> Result<Answer, String> {
+        let mut tally = Tally::new(plan.scenarios.len());
+        let mut told = Vec::new();
+        let _one_core = OneCore::stay();
+        for index in runs.clone() {
+            self.note.on(index);
+            let (scenario, seed) = plan.coordinate(index);
+            let name = &plan.scenarios[scenario];
+            let watch = Stopwatch::start();
+            let drawn = catch_unwind(AssertUnwindSafe(|| self.case(plan, index, telling)));
+            let Ok(case) = drawn else {
+                let detail = "while its case was drawn: run it alone to see where".into();
+                let outcome =
+                    Outcome::without_report(Verdict::Panicked { detail }, name, seed, &plan.replay(index));
+                tally.count_lost(scenario, &outcome);
+                // Relapses have no part in drawing.
+                if telling != Telling::Relapses {
+                    told.push((index, outcome));
+                }
+                continue;
+            };
+            let case = case?;
+            let mut report = run(&case, Detail::Digest);
+            let busy = watch.elapsed();
+            if !report.verdict.is_pass() {
+                self.note.on(index);
+                report = confirm(&case, report);
+            }
+            tally.count(scenario, &report, busy);
+            let tell = match telling {
+                Telling::Each | Telling::FromToml => true,
+                Telling::Findings => !report.verdict.is_pass(),
+                Telling::Relapses => !report.verdict.is_pass() && self.healthy_passes(&case, index),
+            };
+            if tell {
+                let replay = if report.verdict.is_pass() { String::new() } else { plan.replay(index) };
+                told.push((index, Outcome::of(&report, name, seed, &replay)));
+            }
+        }
+        Ok(Answer::Swept { runs, tally, told })
+    }
+
+    fn case(&self, plan: &Plan, index: u64, telling: Telling) -> Result<Case, String> {
+        let case = plan.case(index, self.scenarios)?;
+        match telling {
+            Telling::FromToml => {
+                let text = case.to_toml().map_err(|error| error.to_string())?;
+                Case::from_toml(&text, self.scenarios).map_err(|error| error.to_string())
+            }
+            Telling::Findings | Telling::Relapses | Telling::Each => Ok(case),
+        }
+    }
+
+    /// Whether the case passes without its relapses: what fails anyway says nothing about them.
+    fn healthy_passes(&mut self, case: &Case, index: u64) -> bool {
+        self.note.on(index);
+        let healthy = Case { relapses: Vec::new(), ..case.clone() };
+        run(&healthy, Detail::Digest).verdict.is_pass()
+    }
+
+    fn play(&mut self, case: &str, replay: &str, story: bool) -> Result<Answer, String> {
+        self.note.on(0);
+        let case = Case::from_toml(case, self.scenarios).map_err(|error| error.to_string())?;
+        let quick = run(&case, Detail::Digest);
+        // The second run will print it all again.
+        self.note.forget_words();
+        self.note.on(0);
+        let report = confirm(&case, quick);
+        let told_story = match &report.story {
+            Some(told) if story => told.to_string().lines().map(String::from).collect(),
+            _ => Vec::new(),
+        };
+        let waits =
+            report.waits.as_ref().filter(|waits| !report.verdict.is_pass() && !waits.waits.is_empty());
+        Ok(Answer::Played(Told {
+            outcome: Outcome::of(&report, case.scenario.name(), case.seed, replay),
+            story: told_story,
+            waits: waits.map(ToString::to_string),
+        }))
+    }
+}
+
+/// Runs a case again, with everything recorded: the same, with evidence, or a finding of its own.
+fn confirm(case: &Case, quick: Report) -> Report {
+    let full = run(case, Detail::Full);
+    if (full.digest, &full.verdict) == (quick.digest, &quick.verdict) {
+        return full;
+    }
+    let detail = format!(
+        "two runs of the case differ: {} with digest {:016x}, then {} with digest {:016x}",
+        quick.verdict, quick.digest, full.verdict, full.digest
+    );
+    Report { verdict: Verdict::Nondeterministic { detail }, digest: quick.digest, ..full }
+}

@@ -1,0 +1,499 @@
+//! The command line, from outside: what it prints, where it ends, and that nothing a run does can hurt it.
+//!
+//! The program is `examples/planted.rs`, which `cargo test` builds. When only this test is asked for, build it
+//! first: `cargo build -p seedgrid --example planted`.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Patience for runs that never end. Those that do end need a fraction of it.
+const PATIENCE: &str = "1s";
+
+struct Bench {
+    folder: TempDir,
+}
+
+struct Done {
+    status: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn command(&self, line: &str) -> std::process::Command {
+        let mut command = std::process::Command::new(program());
+        command.args(line.split(' ')).current_dir(self.folder.path());
+        command
+    }
+
+    fn run(&self, line: &str) -> Done {
+        let Output { status, stdout, stderr } =
+            assert_cmd::Command::from_std(self.command(line)).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Done { status: status.code(), stdout: text(stdout), stderr: text(stderr) }
+    }
+
+    /// The JSON lines of a command, and its status.
+    fn json(&self, line: &str) -> (Option<i32>, Vec<Value>) {
+        let done = self.run(&format!("{line} --json"));
+        assert_eq!(done.stderr, "", "{line}");
+        let lines = done.stdout.lines().map(|line| serde_json::from_str(line).unwrap());
+        (done.status, lines.collect())
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn saved(&self) -> Vec<String> {
+        let Ok(folder) = fs::read_dir(self.folder.path().join("findings")) else { return Vec::new() };
+        let mut names: Vec<_> =
+            folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let program = test.ancestors().nth(2).unwrap().join("examples/planted");
+    let missing = "build it first: cargo build -p seedgrid --example planted";
+    assert!(program.exists(), "{}: {missing}", program.display());
+    program
+}
+
+#[test]
+fn scenarios_are_listed() {
+    let bench = Bench::new();
+    let done = bench.run("scenarios");
+    assert_eq!(done.status, Some(0));
+    insta::assert_snapshot!(done.stdout, @r"
+    steady      workers that sleep; passes
+    mistaken    an oracle finds one seed in three; passes else
+    sleepy      waits for a bell that nobody rings
+    careless    panics in a task
+    endless     seed 3 loops without a runtime call
+    bottomless  seed 3 overflows its stack
+    abrupt      seed 3 aborts the process
+    moody       differs from run to run
+    talkative   prints to stdout and stderr; passes
+    ");
+    let (status, lines) = bench.json("scenarios");
+    assert_eq!((status, lines.len()), (Some(0), 9));
+    assert_eq!(lines[0]["scenario"], "steady");
+}
+
+#[test]
+fn a_run_prints_its_case_its_story_and_how_to_repeat_it() {
+    let bench = Bench::new();
+    let done = bench.run("run steady --seed 0 --trace --set schedule.kind=fifo --set workload.workers=2");
+    assert_eq!((done.status, done.stderr.as_str()), (Some(0), ""));
+    insta::assert_snapshot!(without_digest(&done.stdout), @r#"
+    scenario = "steady"
+    seed = 0
+
+    [knobs]
+    job_us = 0
+
+    [schedule]
+    kind = "fifo"
+
+    [workload]
+    rounds = 2
+    workers = 2
+
+    #      0.000 ms  worker.0                 tick index=0 round=0
+    #      0.000 ms  worker.1                 tick index=1 round=0
+    #      1.000 ms  worker.0                 tick index=0 round=1
+    #      1.000 ms  worker.1                 tick index=1 round=1
+    #
+    # pass
+    # digest -, 6 steps, 1ms simulated
+    # cargo run --release -- run steady --seed 0 --set schedule.kind=fifo --set workload.workers=2
+    "#);
+}
+
+#[test]
+fn a_hung_run_shows_who_waits_for_what() {
+    let done = Bench::new().run("run sleepy --seed 0");
+    assert_eq!(done.status, Some(1));
+    insta::assert_snapshot!(without_digest(&done.stdout), @r#"
+    scenario = "sleepy"
+    seed = 0
+
+    [knobs]
+    job_us = 0
+
+    [schedule]
+    kind = "uniform"
+
+    [workload]
+    rounds = 4
+    workers = 3
+
+    # driver.0 has waited 0ns for the bell tower=1
+    #   held by nobody: a lost wake-up, or work that was not begun
+    # hung: nothing is ready and no timer is set; driver.0 waits for the bell tower=1, held by nobody
+    # digest -, 1 steps, 0ns simulated
+    # cargo run --release -- run sleepy --seed 0
+    "#);
+}
+
+/// The text without the one number in it that says nothing to a person.
+fn without_digest(text: &str) -> String {
+    match text.split_once("digest ") {
+        Some((before, after)) => format!("{before}digest -{}", &after[16..]),
+        None => text.into(),
+    }
+}
+
+#[test]
+fn the_output_of_a_run_is_a_case_file() {
+    let bench = Bench::new();
+    let done = bench.run("run mistaken --seed 9 --relapse planted-B1");
+    bench.write("case.toml", &done.stdout);
+    let digest = done.stdout.lines().find(|line| line.starts_with("# digest")).unwrap().to_string();
+    let again = bench.run("replay case.toml");
+    assert_eq!(again.status, Some(1));
+    assert!(
+        again.stdout.contains(&digest) && again.stdout.contains("relapses = [\"planted-B1\"]"),
+        "{}",
+        again.stdout
+    );
+    assert!(again.stdout.ends_with("# cargo run --release -- replay case.toml\n"), "{}", again.stdout);
+}
+
+#[test]
+fn a_run_in_json_is_one_object() {
+    let bench = Bench::new();
+    let (status, lines) = bench.json("run steady --seed 5 --trace");
+    assert_eq!((status, lines.len()), (Some(0), 1));
+    assert_eq!(
+        keys(&lines[0]),
+        ["case", "digest", "scenario", "seed", "sim_ns", "steps", "story", "verdict"]
+    );
+    assert_eq!(lines[0]["digest"].as_str().unwrap().len(), 16);
+    assert!(!lines[0]["story"].as_array().unwrap().is_empty());
+
+    let (status, lines) = bench.json("run sleepy --seed 5");
+    assert_eq!(status, Some(1));
+    assert_eq!(
+        keys(&lines[0]),
+        [
+            "case", "detail", "digest", "oracle", "replay", "scenario", "seed", "sim_ns", "steps", "verdict",
+            "waits"
+        ]
+    );
+    assert!(
+        lines[0]["detail"].as_str().unwrap().ends_with("driver.0 waits for the bell tower=1, held by nobody")
+    );
+}
+
+#[test]
+fn the_replay_command_of_a_run_repeats_its_edits() {
+    let (_, lines) =
+        Bench::new().json("run mistaken --seed 3 --relapse planted-B1 --set workload={rounds=1,workers=2}");
+    let replay = "cargo run --release -- run mistaken --seed 3 --relapse planted-B1 --set 'workload={rounds=1,workers=2}'";
+    assert_eq!(lines[0]["replay"], replay);
+    assert!(lines[0]["case"].as_str().unwrap().contains("workers = 2"));
+}
+
+#[test]
+fn a_sweep_counts_and_saves_the_first_of_each_kind() {
+    let bench = Bench::new();
+    let (status, lines) = bench.json("sweep steady mistaken sleepy careless --seeds 10..20");
+    assert_eq!(status, Some(1));
+    let (summary, findings) = lines.split_last().unwrap();
+    for (key, value) in [("runs", 40), ("passed", 17), ("findings", 23)] {
+        assert_eq!(summary[key], value, "{key}");
+    }
+    assert_eq!(summary["unreached"], serde_json::json!(["planted: the bell rang"]));
+    assert!(summary["seconds"].is_f64() && summary["jobs"].is_u64() && summary["interrupted"] == false);
+    assert_eq!(findings.len(), 23);
+    let order: Vec<_> =
+        findings.iter().map(|it| (it["scenario"].as_str().unwrap(), it["seed"].as_u64().unwrap())).collect();
+    assert!(order.is_sorted(), "{order:?}");
+    assert_eq!(findings[0]["verdict"], "panicked");
+    assert!(
+        findings[0]["detail"]
+            .as_str()
+            .unwrap()
+            .starts_with("careless.7: planted panic (sim/examples/planted.rs:")
+    );
+    let mistaken = findings.iter().find(|it| it["scenario"] == "mistaken").unwrap();
+    assert_eq!((&mistaken["oracle"], &mistaken["seed"]), (&"planted".into(), &12.into()));
+    assert_eq!(mistaken["replay"], "cargo run --release -- run mistaken --seed 12");
+    assert_eq!(
+        bench.saved(),
+        ["careless-10-panicked.toml", "mistaken-12-violated.toml", "sleepy-10-hung.toml"]
+    );
+    assert_eq!(bench.run("replay findings/mistaken-12-violated.toml").status, Some(1));
+}
+
+#[test]
+fn a_sweep_for_people_names_what_matters() {
+    let done = Bench::new().run("sweep steady mistaken --seeds 0..12");
+    assert_eq!(done.status, Some(1));
+    let told = &done.stdout;
+    assert!(
+        told.contains("mistaken seed 0: violated (planted): three divides the seed\n    cargo run"),
+        "{told}"
+    );
+    assert!(told.contains("    and 1 more violated like this"), "{told}");
+    assert!(told.contains("24 runs: 20 passed, 4 findings; "), "{told}");
+    assert_eq!(told.matches("saved as").count(), 1, "{told}");
+}
+
+#[test]
+fn what_exists_is_never_overwritten() {
+    let bench = Bench::new();
+    let seeds = "sweep mistaken --seeds 3..4";
+    assert_eq!(bench.run(&format!("{seeds} --out lines.json")).status, Some(1));
+    let lines = fs::read_to_string(bench.folder.path().join("lines.json")).unwrap();
+    assert_eq!(lines.lines().count(), 2);
+    assert_input_error(&bench.run(&format!("{seeds} --out lines.json")), "lines.json exists already");
+
+    bench.write("findings/mistaken-3-violated.toml", "mine");
+    bench.run(seeds);
+    bench.run(seeds);
+    assert_eq!(bench.saved(), ["mistaken-3-violated-2.toml", "mistaken-3-violated.toml"]);
+    assert_eq!(
+        fs::read_to_string(bench.folder.path().join("findings/mistaken-3-violated.toml")).unwrap(),
+        "mine"
+    );
+    assert_input_error(&bench.run("audit --seeds 9 --emit lines.json"), "lines.json exists already");
+}
+
+#[test]
+fn digests_are_the_same_with_one_job_with_two_and_alone() {
+    let bench = Bench::new();
+    let digests = |jobs: u32| -> BTreeMap<u64, String> {
+        let (_, lines) = bench.json(&format!("sweep mistaken --seeds 0..300 --each --jobs {jobs}"));
+        assert_eq!(lines.len(), 301);
+        let runs = lines[..300].iter();
+        runs.map(|run| (run["seed"].as_u64().unwrap(), run["digest"].as_str().unwrap().into())).collect()
+    };
+    let one = digests(1);
+    assert_eq!(one, digests(2));
+    for seed in [0, 1, 151, 299] {
+        let (_, lines) = bench.json(&format!("run mistaken --seed {seed}"));
+        assert_eq!(lines[0]["digest"], one[&seed].as_str());
+    }
+    let (_, other) = bench.json("sweep mistaken --seeds 1..2 --each --schedule fifo");
+    let (_, alone) = bench.json("run mistaken --seed 1 --set schedule.kind=fifo");
+    assert_eq!(other[0]["digest"], alone[0]["digest"]);
+}
+
+#[test]
+fn an_endless_loop_is_stuck_and_its_case_is_saved() {
+    let bench = Bench::new();
+    let line = format!("sweep endless steady --seeds 0..30 --patience {PATIENCE}");
+    assert_stuck(&bench, &line, "endless", "no progress");
+    let done = bench.run(&format!("replay findings/endless-3-stuck.toml --patience {PATIENCE}"));
+    assert_eq!(done.status, Some(1));
+    assert!(done.stdout.contains("# stuck: no progress"), "{}", done.stdout);
+}
+
+#[test]
+fn a_stack_overflow_is_stuck_and_its_case_is_saved() {
+    assert_stuck(
+        &Bench::new(),
+        "sweep bottomless steady --seeds 0..30",
+        "bottomless",
+        "thread '<unknown>' has overflowed its stack",
+    );
+}
+
+#[test]
+fn an_abort_is_stuck_and_its_case_is_saved() {
+    let bench = Bench::new();
+    assert_stuck(&bench, "sweep abrupt steady --seeds 0..30", "abrupt", "SIGABRT");
+    let (status, lines) = bench.json("run abrupt --seed 3");
+    assert_eq!((status, &lines[0]["verdict"]), (Some(1), &"stuck".into()));
+    assert_eq!((&lines[0]["scenario"], &lines[0]["seed"]), (&"abrupt".into(), &3.into()));
+}
+
+fn assert_stuck(bench: &Bench, sweep: &str, scenario: &str, detail: &str) {
+    let (status, lines) = bench.json(sweep);
+    assert_eq!((status, lines.len()), (Some(1), 2), "{lines:?}");
+    assert_eq!((&lines[0]["verdict"], &lines[0]["seed"]), (&"stuck".into(), &3.into()));
+    assert!(lines[0]["detail"].as_str().unwrap().contains(detail), "{}", lines[0]);
+    assert_eq!((&lines[1]["runs"], &lines[1]["passed"]), (&60.into(), &59.into()));
+    assert_eq!(bench.saved(), [format!("{scenario}-3-stuck.toml")]);
+}
+
+#[test]
+fn a_finding_that_differs_when_it_is_repeated_is_nondeterministic() {
+    let (status, lines) = Bench::new().json("run moody --seed 1");
+    assert_eq!((status, &lines[0]["verdict"]), (Some(1), &"nondeterministic".into()));
+}
+
+#[test]
+fn what_scenarios_print_does_not_get_in_the_way() {
+    let bench = Bench::new();
+    let (status, lines) = bench.json("sweep talkative --seeds 0..50");
+    assert_eq!((status, lines.len()), (Some(0), 1));
+    let done = bench.run("run talkative --seed 4");
+    assert_eq!(done.stderr, "on stdout: seed 4\non stderr: seed 4\n");
+    assert!(!done.stdout.contains("on stdout"));
+}
+
+#[test]
+fn bugs_are_found_or_not() {
+    let bench = Bench::new();
+    let (status, lines) = bench.json("bugs planted-B1 --patience 1s");
+    assert_eq!((status, lines.len()), (Some(0), 2));
+    let bug = &lines[0];
+    assert_eq!((&bug["bug"], &bug["found"], &bug["hits"]), (&"planted-B1".into(), &true.into(), &20.into()));
+    assert_eq!(
+        bug["verdicts"],
+        serde_json::json!([["violated (planted)", 20]]),
+        "what fails without the bug is no hit"
+    );
+    assert_eq!(bug["replay"], "cargo run --release -- run steady --seed 3 --relapse planted-B1");
+    assert_eq!(bug["runs_to_first"], 28);
+    assert_eq!(bench.run("run steady --seed 3 --relapse planted-B1").status, Some(1));
+    let (_, again) = bench.json("bugs planted-B1 --jobs 1 --patience 1s");
+    assert_eq!(&again[0], bug, "the number of jobs is no matter");
+
+    let (status, lines) = bench.json("bugs planted-B2 --budget 90");
+    assert_eq!((status, &lines[0]["found"], &lines[0]["runs"]), (Some(1), &false.into(), &90.into()));
+    assert!(bench.run("bugs planted-B2 --budget 90").stdout.contains("NOT FOUND"));
+}
+
+#[test]
+fn an_audit_tells_digests_that_differ() {
+    let bench = Bench::new();
+    let (status, lines) = bench.json("audit --seeds 18 --emit digests");
+    assert_eq!(status, Some(1));
+    assert_eq!((&lines[0]["scenario"], &lines[0]["verdict"]), (&"moody".into(), &"nondeterministic".into()));
+    let emitted = fs::read_to_string(bench.folder.path().join("digests")).unwrap();
+    assert_eq!(emitted.lines().count(), 18);
+
+    let (_, lines) = bench.json("audit --compare digests");
+    let differences = lines.last().unwrap()["differences"].as_u64().unwrap();
+    assert!(lines[..lines.len() - 1].iter().all(|line| line["scenario"] == "moody"), "{lines:?}");
+    let other = emitted.replace("steady 1 ", "steady 1 0");
+    bench.write("other", &other);
+    let (_, lines) = bench.json("audit --compare other");
+    assert_eq!(lines.last().unwrap()["differences"], differences + 1);
+    bench.write("short", emitted.lines().next().unwrap());
+    assert_input_error(&bench.run("audit --compare short --seeds 2"), "has no digest of");
+    bench.write("bad", "steady one 00");
+    assert_input_error(&bench.run("audit --compare bad"), "bad, line 1: not `scenario seed digest`");
+}
+
+#[test]
+fn bad_input_is_told_in_one_line() {
+    let bench = Bench::new();
+    let case = bench.run("run steady --seed 1").stdout;
+    bench.write("no.toml", "scenario = \n");
+    bench.write("other.toml", &case.replace("\"steady\"", "\"stedy\""));
+    bench.write("unplayable.toml", &case.replace("workers", "wokers"));
+    bench.write("extra.toml", &case.replace("seed = 1", "seed = 1\nsead = 2"));
+    for (line, complaint) in [
+        ("", "unrecognized subcommand ''"),
+        ("swep", "unrecognized subcommand 'swep'"),
+        ("sweep stedy", "there is no scenario `stedy`: there are steady, mistaken"),
+        ("sweep --seeds 5..2", "the range is empty"),
+        ("sweep --seeds x", "write A..B"),
+        ("sweep --for soon", "as in 500ms, 60s"),
+        ("sweep --jobs 0", "'--jobs <J>'"),
+        ("sweep --schedule pct", "invalid value 'pct'"),
+        ("sweep --relapse planted-B9", "no known bug `planted-B9`"),
+        ("sweep --frobnicate", "unexpected argument '--frobnicate'"),
+        ("run steady", "required arguments were not provided: --seed <SEED>"),
+        ("run stedy --seed 1", "there is no scenario `stedy`"),
+        ("run steady --seed=-1", "--seed"),
+        ("run steady --seed 9223372036854775808", "9223372036854775808"),
+        ("run steady --seed 1 --set knobs", "write path=value"),
+        ("run steady --seed 1 --set knob.job_us=1", "the case has no `knob`"),
+        ("run steady --seed 1 --set knobs.job=1", "unknown field `job`"),
+        ("run steady --seed 1 --set workload.workers=many", "cannot play this workload"),
+        ("run steady --seed 1 --relapse planted-B9", "no known bug `planted-B9`"),
+        ("replay missing.toml", "cannot read missing.toml"),
+        ("replay no.toml", "no.toml: not a case file: line 1"),
+        ("replay other.toml", "other.toml: the case wants the scenario `stedy`"),
+        ("replay unplayable.toml", "unplayable.toml: the scenario `steady` cannot play this workload"),
+        ("replay extra.toml", "unknown field `sead`"),
+        ("replay .", "cannot read ."),
+        ("bugs planted-B9", "no known bug `planted-B9`: there are planted-B1"),
+        ("bugs --budget 0", "--budget"),
+        ("audit --seeds 0", "--seeds"),
+        ("audit --compare missing", "cannot read missing"),
+    ] {
+        let done = bench.run(line);
+        assert_input_error(&done, complaint);
+    }
+}
+
+fn assert_input_error(done: &Done, complaint: &str) {
+    assert_eq!(done.status, Some(2), "{}", done.stderr);
+    assert_eq!(done.stdout, "");
+    assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+    assert!(done.stderr.starts_with("seedgrid: ") && done.stderr.contains(complaint), "{}", done.stderr);
+}
+
+#[test]
+fn help_is_no_error() {
+    for line in ["--help", "sweep --help", "help run", "--version"] {
+        let done = Bench::new().run(line);
+        assert_eq!((done.status, done.stderr.as_str()), (Some(0), ""), "{line}");
+        assert!(!done.stdout.contains("worker"), "the command for workers is hidden: {}", done.stdout);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_program_quietly() {
+    let bench = Bench::new();
+    let mut command = bench.command("sweep steady --seeds 0..20000 --each");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("steady seed 0: pass "), "{line}");
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(done.stderr).unwrap(), "");
+    assert_eq!(done.status.code(), Some(141));
+}
+
+#[test]
+fn an_interrupt_ends_a_sweep_with_what_it_has() {
+    let bench = Bench::new();
+    let mut command = bench.command("sweep steady --for 1h --each --json");
+    let child = command.stdout(Stdio::piped()).spawn().unwrap();
+    interrupt_after_first_line(child, |lines, status| {
+        let summary: Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+        assert_eq!(status, Some(130));
+        assert_eq!(summary["interrupted"], true);
+        assert_eq!(summary["runs"], lines.len() - 1);
+        assert_eq!(summary["passed"], summary["runs"]);
+    });
+}
+
+fn interrupt_after_first_line(mut child: std::process::Child, check: impl Fn(&[String], Option<i32>)) {
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    let pid = child.id().to_string();
+    assert_cmd::Command::new("kill").args(["-INT", &pid]).assert().success();
+    let told: Vec<String> = std::iter::once(first).chain(lines.map(Result::unwrap)).collect();
+    check(&told, child.wait().unwrap().code());
+}
+
+fn keys(object: &Value) -> Vec<&str> {
+    let mut keys: Vec<_> = object.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
