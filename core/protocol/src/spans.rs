@@ -2,8 +2,9 @@
 //! what it got, and what the server does not have.
 //!
 //! Ranges are `start..end` in `u64`. An empty or inverted range holds nothing: adding or removing it
-//! changes nothing. Each operation costs O(log n) and the runs it covers; bytes are never copied to
-//! be merged, so that adding n replies costs n and not n².
+//! changes nothing. A set is a sorted vector of runs: a share reader has some hundred of them at most,
+//! and walks all of them at each turn. Bytes are never copied to be merged, so that adding n replies
+//! costs n copies of a chunk's handle and not n² of its bytes.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,8 +14,8 @@ use bytes::{Bytes, BytesMut};
 /// A set of positions, held as disjoint runs that do not touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spans {
-    /// Start of each run to its end.
-    runs: BTreeMap<u64, u64>,
+    /// Neither empty nor overlapping nor touching, in ascending order.
+    runs: Vec<Range<u64>>,
 }
 
 impl Spans {
@@ -28,16 +29,17 @@ impl Spans {
         if range.is_empty() {
             return;
         }
-        let Range { mut start, mut end } = range;
         // Runs that overlap or touch become one with the new one.
-        while let Some((&s, &e)) = self.runs.range(..=end).next_back()
-            && e >= start
-        {
-            self.runs.remove(&s);
-            start = start.min(s);
-            end = end.max(e);
+        let first = self.runs.partition_point(|run| run.end < range.start);
+        let after = first + self.runs[first..].partition_point(|run| run.start <= range.end);
+        match self.runs[first..after] {
+            [] => self.runs.insert(first, range),
+            [ref mut run] => *run = run.start.min(range.start)..run.end.max(range.end),
+            [ref mut run, .., ref last] => {
+                *run = run.start.min(range.start)..last.end.max(range.end);
+                self.runs.drain(first + 1..after);
+            }
         }
-        self.runs.insert(start, end);
     }
 
     /// Removes the positions of `range`.
@@ -45,22 +47,22 @@ impl Spans {
         if range.is_empty() {
             return;
         }
-        while let Some((&s, &e)) = self.runs.range(..range.end).next_back()
-            && e > range.start
-        {
-            self.runs.remove(&s);
-            if e > range.end {
-                self.runs.insert(range.end, e);
-            }
-            if s < range.start {
-                self.runs.insert(s, range.start);
-            }
+        let first = self.runs.partition_point(|run| run.end <= range.start);
+        let after = first + self.runs[first..].partition_point(|run| run.start < range.end);
+        if first == after {
+            return;
         }
+        let before = self.runs[first].start..range.start;
+        let behind = range.end..self.runs[after - 1].end;
+        let left = [before, behind].into_iter().filter(|run| !run.is_empty());
+        self.runs.splice(first..after, left);
     }
 
     /// Whether every position of `range` is in the set; true of an empty range.
     pub fn contains(&self, range: Range<u64>) -> bool {
-        range.is_empty() || self.runs.range(..=range.start).next_back().is_some_and(|(_, &e)| range.end <= e)
+        let run = self.runs.partition_point(|run| run.end <= range.start);
+        range.is_empty()
+            || self.runs.get(run).is_some_and(|run| run.start <= range.start && range.end <= run.end)
     }
 
     /// Whether the set is empty.
@@ -70,12 +72,12 @@ impl Spans {
 
     /// The number of positions in the set.
     pub fn len(&self) -> u64 {
-        self.iter().map(|run| run.end - run.start).sum()
+        self.runs.iter().map(|run| run.end - run.start).sum()
     }
 
     /// The maximal runs, in order.
     pub fn iter(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        self.runs.iter().map(|(&start, &end)| start..end)
+        self.runs.iter().cloned()
     }
 
     /// The positions in either set.
@@ -87,11 +89,23 @@ impl Spans {
 
     /// The positions in this set and not in `other`.
     pub fn difference(&self, other: &Spans) -> Spans {
-        let mut out = self.clone();
-        for run in other.iter() {
-            out.remove(run);
+        let mut runs = Vec::with_capacity(self.runs.len());
+        let mut others = other.runs.iter().peekable();
+        for run in &self.runs {
+            let mut start = run.start;
+            while let Some(cut) = others.next_if(|cut| cut.end <= run.end) {
+                if start < cut.start {
+                    runs.push(start..cut.start);
+                }
+                start = start.max(cut.end);
+            }
+            // The next cut, if it reaches into this run, ends behind it.
+            let end = others.peek().map_or(run.end, |cut| run.end.min(cut.start));
+            if start < end {
+                runs.push(start..end);
+            }
         }
-        out
+        Spans { runs }
     }
 
     /// The positions in both sets.
