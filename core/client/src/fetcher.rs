@@ -361,4 +361,13 @@ mod tests {
         });
         assert!(fetcher.active.contains_key(&0), "asked in the end");
     }
+
+    #[test]
+    fn a_share_that_died_unused_is_not_asked() {
+        let (mut fetcher, mut bench) = ten_servers();
+        bench.shares[1].get_block(0, 99, &mut bench.out);
+        bench.shares[1].turn(&mut bench.file, &mut bench.out);
+        bench.shares[1].answered(0, None, &mut bench.out);
+        assert_eq!(turn(&mut fetcher, &mut bench).0, [0, 2, 3]);
+    }
 }

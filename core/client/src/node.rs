@@ -170,7 +170,12 @@ impl Grid {
         self.inbox.put([event]);
     }
 
-    pub fn known_sizes(&self) -> Option<Segmentation> {
+    /// Whether it is known by now that the byte at `offset` is not in `segment`.
+    pub fn lies_elsewhere(&self, offset: u64, segment: u64) -> bool {
+        self.known_sizes().is_some_and(|sizes| sizes.segment_at(offset) != Some(segment))
+    }
+
+    fn known_sizes(&self) -> Option<Segmentation> {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

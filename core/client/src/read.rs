@@ -144,18 +144,9 @@ impl GridRead {
                         return Err(ReadError::Internal(error));
                     }
                 },
-                Err(ReadError::BadSegmentNumber { .. }) if guessed => {
-                    reached!("read: the guessed segment does not exist");
-                }
-                // What is wrong with a segment that was asked for by mistake is not this read's business.
-                Err(_)
-                    if guessed
-                        && self
-                            .node
-                            .known_sizes()
-                            .is_some_and(|sizes| sizes.segment_at(offset) != Some(segment)) =>
-                {
-                    reached!("read: the guessed segment was the wrong one, and bad");
+                // It was asked for by mistake: what is wrong with it is not this read's business.
+                Err(_) if guessed && self.node.lies_elsewhere(offset, segment) => {
+                    reached!("read: the guessed segment was the wrong one, and failed");
                 }
                 Err(error) => return Err(error),
             }

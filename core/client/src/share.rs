@@ -240,4 +240,27 @@ mod tests {
         assert!(bench.shares[share].received.is_empty());
         assert!(bench.shares[share].layout.is_some(), "what was learnt is kept");
     }
+
+    #[test]
+    fn a_silent_share_is_not_asked_again_and_says_so_at_once() {
+        let mut bench = Workbench::new(310, 60);
+        let share = bench.add_share(0, 0);
+        bench.shares[share].get_block(0, 1, &mut bench.out);
+        bench.shares[share].turn(&mut bench.file, &mut bench.out);
+        bench.shares[share].overdue(0, &mut bench.out);
+        bench.shares[share].forget(1);
+        bench.out.events.clear();
+        let (_, call, _, range) = bench.reads().remove(0);
+        bench.shares[share].get_block(3, 2, &mut bench.out);
+        assert!(matches!(bench.out.events[0], Event::Notice { fetch: 2, notice: Notice::Overdue, .. }));
+        bench.shares[share].turn(&mut bench.file, &mut bench.out);
+        assert!(bench.reads().is_empty());
+        // The late answer has all that is needed.
+        bench.out.events.clear();
+        let share_bytes = bench.encoded.shares[0].clone();
+        let late = share_bytes.slice(range.start as usize..share_bytes.len().min(range.end as usize));
+        bench.shares[share].answered(call, Some(Ok(late)), &mut bench.out);
+        let events = bench.run_shares(|_, _| unreachable!("it needs no more"));
+        assert!(matches!(events[..], [Event::Notice { fetch: 2, notice: Notice::Complete(_), .. }]));
+    }
 }

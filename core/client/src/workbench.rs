@@ -73,7 +73,7 @@ impl Workbench {
     }
 
     /// The reads that were started since the last call.
-    fn reads(&mut self) -> Vec<(ShareIndex, CallId, ShareNumber, Range<u64>)> {
+    pub fn reads(&mut self) -> Vec<(ShareIndex, CallId, ShareNumber, Range<u64>)> {
         let read = |action| match action {
             Action::Read { share, call, source, range } => Some((share, call, source.number, range)),
             _ => None,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use client::{ReadError, ShareFailure};
 use grid::{Grid, Manner, Setup, Share, settle};
 use protocol::layout::Version;
+use protocol::server::ServerError;
 
 /// What becomes of the damaged share.
 #[derive(Debug, PartialEq, Eq)]
@@ -200,6 +201,17 @@ async fn answers_that_are_none() {
     assert_eq!(grid.read_all().await.unwrap(), grid.plain);
     settle().await;
     assert!((0..10).all(|i| grid.share(i).advice_seen().is_empty()));
+    let grid = vector_b().build();
+    (0..10).for_each(|i| *grid.share(i).overlong.lock().unwrap() = true);
+    let (ReadError::NoShares { last_failure, .. } | ReadError::NotEnoughShares { last_failure, .. }) =
+        grid.read_all().await.unwrap_err()
+    else {
+        panic!("another error")
+    };
+    assert!(
+        matches!(last_failure, Some(ShareFailure::Server(ServerError::BadAnswer(_)))),
+        "{last_failure:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@
 
 mod grid;
 
-use client::{Client, Config, OpenError, ReadError};
+use client::{Client, Config, OpenError, ReadError, ShareFailure};
 use futures::StreamExt;
 use grid::{Grid, Manner, Setup, seconds, settle};
 use protocol::cap::{Cap, Literal, ReadCap};
@@ -415,9 +415,62 @@ async fn a_finished_request_frees_its_server() {
 #[tokio::test(start_paused = true)]
 async fn share_numbers_beyond_the_file_are_ignored() {
     let grid = Setup::default().build();
-    grid.place_bytes(10, 0, grid.encoded.shares[0].clone());
-    grid.place_bytes(u32::MAX, 1, grid.encoded.shares[1].clone());
+    grid.keep_shares(&[1, 2, 3]);
+    let strays = [10, 11, u32::MAX].map(|number| grid.place_bytes(number, 0, grid.encoded.shares[0].clone()));
     assert_eq!(grid.read_all().await.unwrap(), grid.plain);
+    assert!(strays.iter().all(|stray| stray.reads_seen().is_empty()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn oversized_segments_are_refused() {
+    let mut setup = Setup::segments_of(60);
+    setup.config.max_segment_size = 59;
+    let (ReadError::NoShares { last_failure, .. } | ReadError::NotEnoughShares { last_failure, .. }) =
+        setup.build().read_all().await.unwrap_err()
+    else {
+        panic!("another error")
+    };
+    assert_eq!(last_failure, Some(ShareFailure::SegmentSize(60)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_server_is_not_tried_with_another_share() {
+    let grid = Setup::segments_of(60).build();
+    grid.keep_shares(&[0, 2, 3, 4, 5]);
+    let other = grid.place(1, 0);
+    let node = grid.node();
+    assert_eq!(node.read(0, None).collect().await.unwrap(), grid.plain);
+    let (before, start) = (other.reads_seen().len(), tokio::time::Instant::now());
+    [&grid.share(0), &other].iter().for_each(|share| share.reads.set(Manner::Hang));
+    assert_eq!(node.read(0, None).collect().await.unwrap(), grid.plain);
+    assert_eq!((start.elapsed().as_secs(), other.reads_seen().len() - before), (10, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn advice_is_bounded_in_time_and_number() {
+    for most in [0, 1, 5] {
+        let mut setup = Setup::segments_of(1 << 20);
+        setup.config.max_advice = most;
+        let grid = setup.build();
+        let damaged: Vec<_> = (0..3).map(|i| grid.share(i)).collect();
+        damaged.iter().for_each(|share| share.edit(|bytes| bytes[36] ^= 1));
+        damaged.iter().for_each(|share| share.advising.set(Manner::Hang));
+        assert_eq!(grid.read_all().await.unwrap(), grid.plain);
+        let start = tokio::time::Instant::now();
+        grid.client.close(seconds(60)).await;
+        assert_eq!(start.elapsed().as_secs(), if most == 0 { 0 } else { 10 });
+        let sent: usize = damaged.iter().map(|share| share.advice_seen().len()).sum();
+        assert_eq!(sent, most.min(3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_a_segment_asked_for_by_mistake_is_not_reported() {
+    // Byte 170 is guessed to be in segment 1, and is in segment 2; segment 1 is lost.
+    let grid = Setup::segments_of(60).guess(90).build();
+    (0..10).for_each(|i| grid.share(i).edit(|bytes| bytes[36 + 20] ^= 1));
+    assert_eq!(grid.node().read(170, Some(10)).collect().await.unwrap(), grid.want(170, 10));
+    grid.node().read(60, Some(10)).collect().await.unwrap_err();
 }
 
 #[tokio::test(start_paused = true)]

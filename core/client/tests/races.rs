@@ -86,6 +86,35 @@ async fn b2_a_cancel_while_nothing_is_fetched_is_harmless() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_that_leaves_makes_way_for_the_next() {
+    let grid = five_segments().build();
+    let node = warm(&grid).await;
+    grid.gate.close();
+    let (mut first, mut second) = (node.read(0, None), node.read(140, Some(20)));
+    begin(&mut first).await;
+    begin(&mut second).await;
+    drop(first);
+    settle().await;
+    assert_eq!(grid.gate.open(), 2, "both segments were fetched");
+    assert!(is(second, grid.want(140, 20)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_task_died_is_closed_and_not_silent() {
+    runtime::arm_relapses(vec!["tahoe-B2".to_owned()]);
+    let grid = first_segment_lost();
+    let node = grid.node();
+    let mut second = node.read(140, Some(20));
+    let (first, ()) = futures::join!(result(node.read(0, Some(20))), begin(&mut second));
+    assert!(matches!(first, Some(Err(_))));
+    let third = node.read(200, Some(20));
+    drop(second);
+    settle().await;
+    runtime::arm_relapses(Vec::new());
+    assert_eq!(result(third).await, Some(Err(ReadError::Closed)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn b3_a_late_cancel_changes_nothing() {
     // The cancel comes when the reader has its segment.
     both("tahoe-B3", || async {

@@ -23,6 +23,7 @@ struct Desire {
 impl Share {
     pub(super) fn ask(&mut self, file: &mut File, out: &mut Outbox) -> Result<(), ShareFailure> {
         if self.wanted.is_empty() {
+            // What is left was read on a guess. To keep it would cost memory for ever.
             self.received.clear();
             return Ok(());
         }

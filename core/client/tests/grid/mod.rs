@@ -80,6 +80,7 @@ pub struct Server {
 pub struct Share {
     pub bytes: Mutex<Bytes>,
     pub reads: Switch,
+    pub advising: Switch,
     /// Every read, in order: offset and length.
     pub log: Mutex<Vec<(u64, u64)>>,
     pub advice: Mutex<Vec<String>>,
@@ -159,7 +160,7 @@ impl ShareReader for Reader {
 
     async fn advise_corrupt_share(&self, reason: &str) -> Result<(), ServerError> {
         self.0.advice.lock().unwrap().push(reason.to_owned());
-        self.0.reads.obey().await
+        self.0.advising.obey().await
     }
 }
 
@@ -262,6 +263,7 @@ impl Grid {
         let share = Arc::new(Share {
             bytes: Mutex::new(bytes),
             reads: Switch::new(),
+            advising: Switch::new(),
             log: Mutex::default(),
             advice: Mutex::default(),
             overlong: Mutex::new(false),
