@@ -233,9 +233,7 @@ fn workload(dice: &mut Dice, file: FileSpec, servers: usize) -> (GridWorkload, &
 fn two_readers(dice: &mut Dice) -> (GridWorkload, Knobs) {
     let knobs = chaos::knobs(dice);
     let (mut workload, stored) = workload(dice, FileSpec::fixture("standard"), 10);
-    if dice.chance(1, 2) {
-        workload.guess = Some(stored.sizes.segment_size);
-    }
+    workload.guess = chaos::guess(dice, stored);
     let spread = chaos::spread_us(&workload.servers, &knobs);
     workload.readers = chaos::readers(dice, stored, 2, spread);
     (workload, knobs)

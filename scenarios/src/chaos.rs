@@ -73,16 +73,21 @@ pub fn readers(dice: &mut Dice, file: &StoredFile, count: u64, spread_us: u64) -
         node: if one_node { 0 } else { number as u32 },
         starts_us: if at_once { 0 } else { dice.below(spread_us + 1) },
         reads: {
-            let reads = dice.between(1, 3);
-            (0..reads)
-                .map(|_| {
-                    let mut read = range(dice, file);
-                    if may_drop && dice.chance(1, 3) {
-                        drop_half_way(dice, &mut read, spread_us);
+            let mut reads = Vec::new();
+            for _ in 0..dice.between(1, 3) {
+                let read = range(dice, file);
+                if may_drop && dice.chance(1, 2) {
+                    // Half-way somebody loses patience, and then perhaps tries again.
+                    let mut dropped = read.clone();
+                    drop_half_way(dice, &mut dropped, spread_us);
+                    reads.push(dropped);
+                    if dice.chance(1, 2) {
+                        continue;
                     }
-                    read
-                })
-                .collect()
+                }
+                reads.push(read);
+            }
+            reads
         },
     };
     (0..count).map(&mut reader).collect()

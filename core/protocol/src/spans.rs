@@ -29,6 +29,10 @@ impl Spans {
         if range.is_empty() {
             return;
         }
+        // In ascending order is how most come.
+        if self.runs.last().is_none_or(|last| last.end < range.start) {
+            return self.runs.push(range);
+        }
         // Runs that overlap or touch become one with the new one.
         let first = self.runs.partition_point(|run| run.end < range.start);
         let after = first + self.runs[first..].partition_point(|run| run.start <= range.end);

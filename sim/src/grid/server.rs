@@ -241,7 +241,8 @@ impl Inner {
     /// How long the `nth` call of a kind takes: drawn from its own coordinates, so that nothing shifts it.
     fn latency(&self, kind: CallKind, nth: u32) -> Duration {
         let place = (self.number as u64) << 40 | (kind as u64) << 32 | u64::from(nth);
-        let jitter = mix(mix(self.seed, place), 0x1A7E_4C11) % (self.spec.jitter_us + 1);
+        // In few steps, so that answers of different servers often come in the same instant.
+        let jitter = mix(mix(self.seed, place), 0x1A7E_4C11) % 8 * self.spec.jitter_us / 7;
         Duration::from_micros(self.spec.latency_us + jitter)
     }
 
