@@ -44,8 +44,9 @@ pub(crate) struct Request {
     pub id: RequestId,
     pub segment: u64,
     pub reply: oneshot::Sender<Result<Segment, ReadError>>,
-    /// Whoever waits for the segment waits for this request to be delivered or cancelled.
-    pub _held: Span,
+    /// Open from when the request is queued until it is delivered or cancelled: whoever waits for the
+    /// segment waits for that.
+    pub held: Option<Span>,
     /// Open while the request waits for its turn.
     pub queued: Option<Span>,
     pub status: EventId,

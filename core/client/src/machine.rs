@@ -123,6 +123,7 @@ impl Machine {
 impl Machine {
     fn request(&mut self, mut request: Request, out: &mut Outbox) {
         self.open.insert(request.id);
+        request.held = Some(hold!("segment", node = out.node, segment = request.segment));
         match &self.active {
             Some(active) if active.fetcher.segment == request.segment => {
                 reached!("node: a request joins the active fetch");

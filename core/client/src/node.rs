@@ -190,9 +190,8 @@ impl Grid {
     pub fn ticket(self: &Arc<Self>, segment: u64, guessed: bool) -> Ticket {
         let id: RequestId = self.next_request.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
-        let held = hold!("segment", node = self.id, segment);
         let status = self.journal.segment_requested(self.now(), segment);
-        self.post(Event::Request(Request { id, segment, reply, _held: held, queued: None, status }));
+        self.post(Event::Request(Request { id, segment, reply, held: None, queued: None, status }));
         Ticket::new(self.clone(), id, segment, guessed, answer)
     }
 
@@ -237,11 +236,10 @@ impl Driver {
         let config = &self.shared.config;
         match action {
             Action::Query { server, handle } => {
-                let held = hold!("dyhb", node, server = &*handle.id().name);
                 let (index, sent) = (self.index, self.out.now);
                 let patience = Patience { overdue: config.dyhb_overdue, abandon: config.abandon };
                 self.scope.spawn("dyhb", server as u64, async move {
-                    let _held = held;
+                    let _held = hold!("dyhb", node, server = &*handle.id().name);
                     let overdue = || inbox.put([Event::QueryOverdue(server)]);
                     let call = handle.get_buckets(index);
                     let answer: Option<QueryAnswer> = patience.wait_for(&runtime, call, overdue).await;
@@ -250,10 +248,9 @@ impl Driver {
                 });
             }
             Action::Read { share, call, source, range } => {
-                let held = hold!("block", node, server = &*source.server, share = source.number);
                 let patience = Patience { overdue: config.block_overdue, abandon: config.abandon };
                 self.scope.spawn("read", share as u64, async move {
-                    let _held = held;
+                    let _held = hold!("block", node, server = &*source.server, share = source.number);
                     let overdue = || inbox.put([Event::ReadOverdue { share, call }]);
                     let reading = source.reader.read(range.start, range.end - range.start);
                     let answer = patience.wait_for(&runtime, reading, overdue).await;
