@@ -99,7 +99,7 @@ fn steady(case: Arc<Case>, world: World) -> BoxFuture<'static, ()> {
 
 fn mistaken(case: Arc<Case>, world: World) -> BoxFuture<'static, ()> {
     Box::pin(async move {
-        if case.seed % 3 == 0 {
+        if case.seed.is_multiple_of(3) {
             return world.violated("planted", "three divides the seed");
         }
         steady(case, world).await;
@@ -125,8 +125,10 @@ fn careless(_case: Arc<Case>, world: World) -> BoxFuture<'static, ()> {
 
 fn endless(case: Arc<Case>, _world: World) -> BoxFuture<'static, ()> {
     Box::pin(async move {
-        while case.seed == 3 {
-            std::hint::spin_loop();
+        if case.seed == 3 {
+            loop {
+                std::hint::spin_loop();
+            }
         }
     })
 }
