@@ -356,7 +356,7 @@ fn what_scenarios_print_does_not_get_in_the_way() {
 #[test]
 fn bugs_are_found_or_not() {
     let bench = Bench::new();
-    let (status, lines) = bench.json("bugs planted-B1 --patience 1s");
+    let (status, lines) = bench.json("bugs planted-B1 --budget 600 --jobs 3 --patience 1s");
     assert_eq!((status, lines.len()), (Some(0), 2));
     let bug = &lines[0];
     assert_eq!((&bug["bug"], &bug["found"], &bug["hits"]), (&"planted-B1".into(), &true.into(), &20.into()));
@@ -368,7 +368,7 @@ fn bugs_are_found_or_not() {
     assert_eq!(bug["replay"], "cargo run --release -- run steady --seed 3 --relapse planted-B1");
     assert_eq!(bug["runs_to_first"], 28);
     assert_eq!(bench.run("run steady --seed 3 --relapse planted-B1").status, Some(1));
-    let (_, again) = bench.json("bugs planted-B1 --jobs 1 --patience 1s");
+    let (_, again) = bench.json("bugs planted-B1 --budget 600 --jobs 1 --patience 1s");
     assert_eq!(&again[0], bug, "the number of jobs is no matter");
 
     let (status, lines) = bench.json("bugs planted-B2 --budget 90");
