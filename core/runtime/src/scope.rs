@@ -27,7 +27,8 @@ struct Children {
 #[derive(Default)]
 struct Live {
     next: u64,
-    tasks: BTreeMap<u64, Box<dyn TaskHandle>>,
+    /// A task is listed before it is started, and has its handle from then on.
+    tasks: BTreeMap<u64, Option<Box<dyn TaskHandle>>>,
 }
 
 impl Scope {
@@ -37,17 +38,23 @@ impl Scope {
 
     /// Starts `future` as a task of this scope. `kind` and `index` name it for people and for replay.
     pub fn spawn(&self, kind: &'static str, index: u64, future: impl Future<Output = ()> + Send + 'static) {
-        // The lock is held across the spawn, so a task that ends at once still finds itself listed.
-        let mut live = self.children.lock();
-        let id = live.next;
-        live.next += 1;
+        let id = {
+            let mut live = self.children.lock();
+            let id = live.next;
+            live.next += 1;
+            live.tasks.insert(id, None);
+            id
+        };
         let ended = Ended { children: self.children.clone(), id };
         let task = Box::pin(async move {
             let _ended = ended;
             future.await;
         });
+        // Not under the lock: the task may end, or be refused and dropped, before this returns.
         let handle = self.runtime.spawn(kind, index, task);
-        live.tasks.insert(id, handle);
+        if let Some(listed) = self.children.lock().tasks.get_mut(&id) {
+            *listed = Some(handle);
+        }
     }
 
     /// How many tasks have not ended.
@@ -75,7 +82,7 @@ impl Scope {
 impl Drop for Scope {
     fn drop(&mut self) {
         let tasks = std::mem::take(&mut self.children.lock().tasks);
-        for task in tasks.values() {
+        for task in tasks.values().flatten() {
             task.abort();
         }
     }
