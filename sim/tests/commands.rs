@@ -209,6 +209,7 @@ fn the_replay_command_of_a_run_repeats_its_edits() {
     let replay = "cargo run --release -- run mistaken --seed 3 --relapse planted-B1 --set 'workload={rounds=1,workers=2}'";
     assert_eq!(lines[0]["replay"], replay);
     assert!(lines[0]["case"].as_str().unwrap().contains("workers = 2"));
+    assert_eq!(lines[0].get("waits"), None, "a wait graph belongs to a hang");
 }
 
 #[test]

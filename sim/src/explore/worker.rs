@@ -191,8 +191,9 @@ impl Bench {
             Some(told) if story => told.to_string().lines().map(String::from).collect(),
             _ => Vec::new(),
         };
-        let waits =
-            report.waits.as_ref().filter(|waits| !report.verdict.is_pass() && !waits.waits.is_empty());
+        // Any other run ends in the middle of things: who waits then is no evidence.
+        let hung = matches!(report.verdict, Verdict::Hung { .. });
+        let waits = report.waits.as_ref().filter(|waits| hung && !waits.waits.is_empty());
         Ok(Answer::Played(Told {
             outcome: Outcome::of(&report, case.scenario.name(), case.seed, replay),
             story: told_story,
