@@ -109,7 +109,7 @@ impl Stage {
     /// after the other, at the client's own bound for one fetch.
     fn reading_bound(&self, workload: &GridWorkload) -> Duration {
         let shares = workload.servers.iter().map(|server| server.shares.len()).sum();
-        let fetch = fetch_bound(&self.config, workload.servers.len(), shares);
+        let fetch = self.fetch_bound(workload.servers.len(), shares);
         let mut bound = Duration::from_secs(1);
         for reader in &workload.readers {
             bound += Duration::from_micros(reader.starts_us);
@@ -119,6 +119,12 @@ impl Stage {
             }
         }
         bound
+    }
+
+    /// The client's own bound for the fetch of one segment.
+    fn fetch_bound(&self, servers: usize, shares: usize) -> Duration {
+        let bound = self.config.fetch_bound(servers as u32, shares as u32);
+        bound.expect("the client of a simulated grid does not wait for ever")
     }
 
     fn join_servers(self: &Arc<Self>, workload: &GridWorkload) {
@@ -258,7 +264,7 @@ impl Stage {
         let Ok(node) = self.client.open(&Cap::Read(self.file.cap)) else {
             return self.world.violated("progress", "the file cannot be opened again");
         };
-        let fetch = fetch_bound(&self.config, self.servers.len(), shares.len());
+        let fetch = self.fetch_bound(self.servers.len(), shares.len());
         let segments = self.file.sizes.segments;
         let look = match seed % 8 {
             0 => 0..segments.min(FRESH_LOOK),
@@ -320,13 +326,4 @@ fn outcome_of(error: ReadError) -> Outcome {
         ReadError::BadCiphertextHash { .. } => Outcome::BadCiphertextHash,
         other => Outcome::Other(other.to_string()),
     }
-}
-
-/// The bound of [`Config`] for the fetch of one segment.
-fn fetch_bound(config: &Config, servers: usize, shares: usize) -> Duration {
-    let abandon = config.abandon.unwrap_or(Duration::MAX);
-    let rounds = servers.div_ceil(config.max_outstanding_dyhbs) as u32;
-    let find = config.dyhb_overdue * rounds + abandon;
-    let block = config.block_overdue * 6;
-    find + block * (shares as u32 + 1) + abandon * 6
 }

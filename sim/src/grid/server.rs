@@ -23,7 +23,7 @@ use super::ledger::Ledger;
 use super::share::ShareData;
 use crate::fault::{CallKind, Effect, Fault, Refusal};
 use crate::trace::mix;
-use crate::world::{Actor, World};
+use crate::world::{Actor, World, as_harness};
 
 /// The largest read that a server answers, in bytes.
 const MAX_READ: u64 = 1 << 26;
@@ -303,7 +303,7 @@ impl Inner {
         connection.spawn(kind.name(), u64::from(nth), async move {
             let _outstanding = outstanding;
             let _holding = runtime::hold!("answer", server, call = kind.name(), nth);
-            let answer = serve(runtime, me, latency, effect, server, perform).await;
+            let answer = serve(runtime, me, latency, effect, (server, nth), perform).await;
             let _ = reply.send(answer);
         });
         drop(connection);
@@ -330,7 +330,7 @@ async fn serve<T: Answer>(
     me: Weak<Inner>,
     latency: Duration,
     effect: Option<Effect>,
-    server: u64,
+    (server, call): (u64, u32),
     perform: impl Fn(&mut State) -> Result<T, ServerError>,
 ) -> Result<T, ServerError> {
     let slow = match effect {
@@ -342,7 +342,8 @@ async fn serve<T: Answer>(
     }
     let inner = me.upgrade().ok_or(ServerError::Disconnected)?;
     if effect == Some(Effect::Hang) {
-        let _waiting = runtime::wait!("the fault `hang` to heal", server);
+        let _held = as_harness(|| runtime::hold!("the fault `hang`", server, call));
+        let _waiting = runtime::wait!("the fault `hang`", server, call);
         wait_for_healing(&inner).await;
     }
     if effect == Some(Effect::Duplicate) {

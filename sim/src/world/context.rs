@@ -47,6 +47,14 @@ pub(crate) fn set_task(task: u32) -> u32 {
     TASK.replace(task)
 }
 
+/// Does something in the harness's own name: a span that is opened there is the harness's.
+pub(crate) fn as_harness<T>(work: impl FnOnce() -> T) -> T {
+    let task = set_task(HARNESS);
+    let result = work();
+    set_task(task);
+    result
+}
+
 /// Fills the tank for one poll.
 pub(crate) fn refuel() {
     let burnt = FUEL_PER_POLL.saturating_sub(FUEL.replace(FUEL_PER_POLL));

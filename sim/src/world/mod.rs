@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use runtime::{Instant, Runtime};
 
+pub(crate) use context::as_harness;
 pub use disk::Disk;
 pub use knobs::Knobs;
 pub(crate) use labels::hash_of_text as label_hash;
