@@ -11,7 +11,10 @@ pub const BUGS: &[KnownBug] = &[
     KnownBug { name: "tahoe-B4", about: "a share used late still has a hash tree of the guessed size" },
     KnownBug { name: "tahoe-B5", about: "\"no more shares\" overtakes shares that were found" },
     KnownBug { name: "tahoe-B7", about: "a bad segment number is learnt from a flag that comes too late" },
-    KnownBug { name: "tahoe-B13", about: "a truncated share is asked again and again for what it does not have" },
+    KnownBug {
+        name: "tahoe-B13",
+        about: "a truncated share is asked again and again for what it does not have",
+    },
     KnownBug { name: "tahoe-B14", about: "after a wrong ciphertext hash the node is wedged" },
     KnownBug { name: "tahoe-B15", about: "a cancelled segment's decoding ends somebody else's read" },
     KnownBug { name: "tahoe-B22", about: "silent servers are waited for without a limit" },

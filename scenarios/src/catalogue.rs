@@ -23,16 +23,56 @@ type Drawn = (GridWorkload, Vec<Fault>, Knobs);
 
 /// Every scenario.
 pub static SCENARIOS: [&dyn Scenario; 10] = [
-    &GridScenario { name: "real-shares", about: "every file that Tahoe-LAFS made, read in any way, some faults", draw: real_shares },
-    &GridScenario { name: "concurrent-reads", about: "the standard scenario: 3-of-10, 10 servers, 5 segments, 2 concurrent readers, all faults", draw: concurrent_reads },
-    &GridScenario { name: "lost-server", about: "servers crash, disconnect and come back in the middle of reads", draw: lost_server },
-    &GridScenario { name: "hung-server", about: "servers accept calls and never answer them", draw: hung_server },
-    &GridScenario { name: "corrupt-share", about: "damage to every region of shares, up to all of them", draw: corrupt_share },
-    &GridScenario { name: "truncated-share", about: "shares cut to any length, down to nothing", draw: truncated_share },
-    &GridScenario { name: "late-shares", about: "servers that answer late, some later than anybody waits", draw: late_shares },
-    &GridScenario { name: "reconnect", about: "connections are lost and made anew; open nodes must not use the old ones", draw: reconnect },
-    &GridScenario { name: "range-reads", about: "every kind of range, on real files and beyond 2^53 on a sparse one", draw: range_reads },
-    &GridScenario { name: "paused-reader", about: "readers that stop asking for a while, or for good", draw: paused_reader },
+    &GridScenario {
+        name: "real-shares",
+        about: "every file that Tahoe-LAFS made, read in any way, some faults",
+        draw: real_shares,
+    },
+    &GridScenario {
+        name: "concurrent-reads",
+        about: "the standard scenario: 3-of-10, 10 servers, 5 segments, 2 concurrent readers, all faults",
+        draw: concurrent_reads,
+    },
+    &GridScenario {
+        name: "lost-server",
+        about: "servers crash, disconnect and come back in the middle of reads",
+        draw: lost_server,
+    },
+    &GridScenario {
+        name: "hung-server",
+        about: "servers accept calls and never answer them",
+        draw: hung_server,
+    },
+    &GridScenario {
+        name: "corrupt-share",
+        about: "damage to every region of shares, up to all of them",
+        draw: corrupt_share,
+    },
+    &GridScenario {
+        name: "truncated-share",
+        about: "shares cut to any length, down to nothing",
+        draw: truncated_share,
+    },
+    &GridScenario {
+        name: "late-shares",
+        about: "servers that answer late, some later than anybody waits",
+        draw: late_shares,
+    },
+    &GridScenario {
+        name: "reconnect",
+        about: "connections are lost and made anew; open nodes must not use the old ones",
+        draw: reconnect,
+    },
+    &GridScenario {
+        name: "range-reads",
+        about: "every kind of range, on real files and beyond 2^53 on a sparse one",
+        draw: range_reads,
+    },
+    &GridScenario {
+        name: "paused-reader",
+        about: "readers that stop asking for a while, or for good",
+        draw: paused_reader,
+    },
 ];
 
 impl Scenario for GridScenario {
@@ -109,8 +149,7 @@ fn real_shares(dice: &mut Dice) -> Drawn {
     let spread = chaos::spread_us(&workload.servers, &knobs);
     let readers = dice.between(1, 3);
     workload.readers = chaos::readers(dice, stored, readers, spread);
-    let faults =
-        if dice.chance(1, 2) { chaos::faults(dice, stored, &workload.servers) } else { Vec::new() };
+    let faults = if dice.chance(1, 2) { chaos::faults(dice, stored, &workload.servers) } else { Vec::new() };
     (workload, faults, knobs)
 }
 
@@ -181,7 +220,7 @@ fn range_reads(dice: &mut Dice) -> Drawn {
     let file = match dice.below(3) {
         0 => FileSpec::Sparse,
         1 => FileSpec::fixture("padded"),
-        _ => FileSpec::fixture(*dice.pick(&["standard", "odd_tail", "ten_segments", "many_segments"])),
+        _ => FileSpec::fixture(dice.pick::<&str>(&["standard", "odd_tail", "ten_segments", "many_segments"])),
     };
     let sparse = file == FileSpec::Sparse;
     let (mut workload, stored) = workload(dice, file, 10);
@@ -190,7 +229,8 @@ fn range_reads(dice: &mut Dice) -> Drawn {
     }
     let mut reads = |_| {
         let reads = dice.between(1, 4);
-        let plans = (0..reads).map(|_| if sparse { far_range(dice, stored.cap.size) } else { chaos::range(dice, stored) });
+        let plans = (0..reads)
+            .map(|_| if sparse { far_range(dice, stored.cap.size) } else { chaos::range(dice, stored) });
         ReaderPlan { node: 0, starts_us: 0, reads: plans.collect() }
     };
     workload.readers = (0..2).map(&mut reads).collect();
@@ -223,7 +263,11 @@ fn paused_reader(dice: &mut Dice) -> Drawn {
 }
 
 /// A file on servers, nobody reading it yet.
-fn workload(dice: &mut Dice, file: FileSpec, servers: usize) -> (GridWorkload, &'static seedgrid::grid::StoredFile) {
+fn workload(
+    dice: &mut Dice,
+    file: FileSpec,
+    servers: usize,
+) -> (GridWorkload, &'static seedgrid::grid::StoredFile) {
     let stored = file.load().expect("the catalogue names files that exist");
     let servers = chaos::servers(dice, servers, stored.cap.n);
     (GridWorkload { guess: None, file, servers, readers: Vec::new() }, stored)

@@ -12,7 +12,8 @@ use crate::workload::{ReadPlan, ReaderPlan, ServerPlan};
 
 /// Servers, as many as asked for, with the file's shares dealt round-robin; all of one temper: instant, quick or far.
 pub fn servers(dice: &mut Dice, count: usize, shares: u32) -> Vec<ServerPlan> {
-    let temper = *dice.weighted(&[(2, (0, 0)), (3, (200, 800)), (3, (1_000, 30_000)), (1, (20_000, 200_000))]);
+    let temper =
+        *dice.weighted(&[(2, (0, 0)), (3, (200, 800)), (3, (1_000, 30_000)), (1, (20_000, 200_000))]);
     let mut servers: Vec<_> = (0..count)
         .map(|_| ServerPlan { latency_us: temper.0, jitter_us: temper.1, ..ServerPlan::default() })
         .collect();

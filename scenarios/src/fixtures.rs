@@ -104,7 +104,8 @@ pub struct Manifest {
 impl Manifest {
     /// The manifest that is compiled in.
     pub fn load() -> Manifest {
-        toml::from_str(include_str!("../fixtures/fixtures.toml")).expect("the fixtures' manifest is well-formed")
+        toml::from_str(include_str!("../fixtures/fixtures.toml"))
+            .expect("the fixtures' manifest is well-formed")
     }
 }
 
@@ -164,7 +165,19 @@ fn share_bytes(name: &str) -> &'static [u8] {
         };
     }
     shares!(
-        "smallest", "tiny", "standard", "standard_v2", "padded", "defaults", "ten_segments", "odd_tail",
-        "all_needed", "replicated", "wide", "widest", "many_segments", "large",
+        "smallest",
+        "tiny",
+        "standard",
+        "standard_v2",
+        "padded",
+        "defaults",
+        "ten_segments",
+        "odd_tail",
+        "all_needed",
+        "replicated",
+        "wide",
+        "widest",
+        "many_segments",
+        "large",
     )
 }

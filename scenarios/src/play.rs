@@ -72,19 +72,22 @@ impl Stage {
         let silence = config.dyhb_overdue.min(config.block_overdue) + config.abandon.unwrap_or_default();
         let server = |(number, plan): (usize, &crate::workload::ServerPlan)| {
             let id = ServerId::new(format!("S{number}"), [number as u8; 20]);
-            Server::new(world, Setup {
-                number,
-                id,
-                spec: plan.spec(),
-                seed: case.seed,
-                file,
-                other,
-                shares: &plan.shares,
-                faults: &case.faults,
-                injector: script.clone(),
-                // What a call takes anyway comes on top.
-                patience: silence - Duration::from_secs(2),
-            })
+            Server::new(
+                world,
+                Setup {
+                    number,
+                    id,
+                    spec: plan.spec(),
+                    seed: case.seed,
+                    file,
+                    other,
+                    shares: &plan.shares,
+                    faults: &case.faults,
+                    injector: script.clone(),
+                    // What a call takes anyway comes on top.
+                    patience: silence - Duration::from_secs(2),
+                },
+            )
         };
         let servers: Vec<_> = workload.servers.iter().enumerate().map(server).collect();
         let client_actor = world.actor("client");
@@ -115,7 +118,8 @@ impl Stage {
             bound += Duration::from_micros(reader.starts_us);
             for read in &reader.reads {
                 let segments = self.range(read).count_segments(self.file) + 2;
-                bound += fetch * u32::try_from(segments).unwrap_or(u32::MAX) + Duration::from_micros(read.pause_us);
+                bound += fetch * u32::try_from(segments).unwrap_or(u32::MAX)
+                    + Duration::from_micros(read.pause_us);
             }
         }
         bound
@@ -273,14 +277,19 @@ impl Stage {
         for segment in look {
             let Some(range) = self.file.sizes.segment_range(segment) else { return };
             self.world.must_end_within(fetch * 2);
-            let plan = ReadPlan { offset: range.start, length: Some(range.end - range.start), ..ReadPlan::default() };
+            let plan = ReadPlan {
+                offset: range.start,
+                length: Some(range.end - range.start),
+                ..ReadPlan::default()
+            };
             let expected = match self.file.poisoned == Some(segment) {
                 true => Outcome::BadCiphertextHash,
                 false => Outcome::Complete,
             };
             let (outcome, _) = self.run_read(&node, &plan).await;
             if outcome != expected {
-                let detail = format!("after healing, segment {segment} is read with {outcome:?}, not {expected:?}");
+                let detail =
+                    format!("after healing, segment {segment} is read with {outcome:?}, not {expected:?}");
                 return self.world.violated("progress", detail);
             }
         }

@@ -88,7 +88,10 @@ impl GridWorkload {
         }
         for (number, server) in self.servers.iter().enumerate() {
             if let Some(share) = server.shares.iter().find(|share| **share >= file.cap.n) {
-                return Err(format!("server {number} has share {share} of a file with {} shares", file.cap.n));
+                return Err(format!(
+                    "server {number} has share {share} of a file with {} shares",
+                    file.cap.n
+                ));
             }
         }
         match self.guess {

@@ -1,4 +1,5 @@
 //! The fixtures are what the real Tahoe-LAFS made, and our own encoder and decoder make the same of them.
+#![allow(clippy::unwrap_used, reason = "a failure here is a failure")]
 
 use bytes::Bytes;
 use protocol::base32;
@@ -17,7 +18,9 @@ fn our_encoder_makes_every_share_that_tahoe_made() {
             other => panic!("layout {other}"),
         };
         let params = Params { k: entry.k, n: entry.n, max_segment_size: entry.max_segment_size };
-        let encoded = encode(&entry.plaintext(), params, KeySource::Convergent(Secret(&secret)), Some(version)).unwrap();
+        let encoded =
+            encode(&entry.plaintext(), params, KeySource::Convergent(Secret(&secret)), Some(version))
+                .unwrap();
         assert_eq!(encoded.cap.to_string(), entry.cap, "{}", entry.name);
         assert_eq!(encoded.cap.verify_cap().to_string(), entry.verify_cap, "{}", entry.name);
         assert_eq!(base32::encode(&encoded.cap.storage_index().0), entry.storage_index, "{}", entry.name);
@@ -29,7 +32,9 @@ fn our_encoder_makes_every_share_that_tahoe_made() {
 #[test]
 fn literals_are_their_own_content() {
     for entry in Manifest::load().literals {
-        let Cap::Literal(literal) = entry.cap.parse().unwrap() else { panic!("{} is no literal", entry.name) };
+        let Cap::Literal(literal) = entry.cap.parse().unwrap() else {
+            panic!("{} is no literal", entry.name)
+        };
         assert_eq!(literal.0, plaintext(entry.size), "{}", entry.name);
         assert_eq!(Cap::Literal(literal).to_string(), entry.cap);
     }

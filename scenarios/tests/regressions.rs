@@ -1,5 +1,6 @@
 //! The regression cases: with its bug put back each fails as its reviewed story in `snapshots/` says; with the bug
 //! mended it passes.
+#![allow(clippy::unwrap_used, reason = "a failure here is a failure")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ fn each_case_fails_with_its_bug_and_passes_without() {
     for path in cases {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let mut case = Case::from_toml(&fs::read_to_string(&path).unwrap(), scenarios::ALL).unwrap();
-        assert_eq!(case.relapses, [name.clone()]);
+        assert_eq!(case.relapses, std::slice::from_ref(&name));
 
         let broken = run(&case, Detail::Full);
         assert_ne!(broken.verdict, Verdict::Pass, "{name} is stale: the case no longer reaches its bug");

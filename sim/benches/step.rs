@@ -1,5 +1,6 @@
 //! What one step of the world costs: 64 tasks that yield to each other, on our executor under each schedule, and, as
 //! the baseline, the same tasks on madsim's own. Items are polls; compare items per second within one run.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a failure here is a failure")]
 
 use std::future::poll_fn;
 use std::sync::Arc;

@@ -132,17 +132,8 @@ impl Server {
         }
         let actor = world.actor(id.to_string());
         let connection = Some(Arc::new(actor.runtime().scope()));
-        let state = State {
-            shares,
-            pristine,
-            good,
-            faults,
-            ledger,
-            connection,
-            epoch: 1,
-            healed: false,
-            patience,
-        };
+        let state =
+            State { shares, pristine, good, faults, ledger, connection, epoch: 1, healed: false, patience };
         Server(Arc::new_cyclic(|me| Inner {
             me: me.clone(),
             world,
@@ -521,7 +512,10 @@ impl ShareReader for Reader {
         if asked_before {
             // At once: a livelock never comes to the end, where budgets are checked.
             let place = format!("[{offset}, +{length}) of share {share} on server {}", server.number);
-            server.world.violated("budget", format!("{place} was asked for again, after the answer that nothing is there"));
+            server.world.violated(
+                "budget",
+                format!("{place} was asked for again, after the answer that nothing is there"),
+            );
         }
         let answer = server
             .call(CallKind::Read, Some(self.epoch), move |state| {

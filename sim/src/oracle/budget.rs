@@ -1,8 +1,8 @@
 //! **budget**: work is bounded. Livelocks and leaks show here long before they show as time (tahoe-immutable §17,
 //! A2, D8, D12, D15). That a client asks again for bytes that a server said it does not have, a server sees itself.
 
-use crate::grid::{Server, StoredFile};
 use crate::fault::CallKind;
+use crate::grid::{Server, StoredFile};
 use crate::world::World;
 
 /// The most runtime calls and trace events that one poll of a healthy program makes.
@@ -20,7 +20,12 @@ pub struct Budget {
 }
 
 /// Checks what each server was asked against what the run's reads can have needed.
-pub fn check_budget(world: World, file: &StoredFile, servers: &[Server], budget: Budget) -> Result<(), String> {
+pub fn check_budget(
+    world: World,
+    file: &StoredFile,
+    servers: &[Server],
+    budget: Budget,
+) -> Result<(), String> {
     let burnt = world.most_fuel_burnt();
     if burnt > FUEL_OF_ONE_POLL {
         return Err(format!("one poll made {burnt} runtime calls and trace events"));
@@ -35,7 +40,10 @@ pub fn check_budget(world: World, file: &StoredFile, servers: &[Server], budget:
         let ledger = server.ledger();
         let queries = ledger.counts.calls.get(&CallKind::Dyhb).copied().unwrap_or_default();
         if u64::from(queries) > budget.nodes {
-            return Err(format!("server {number} was asked {queries} times what it has, by {} nodes", budget.nodes));
+            return Err(format!(
+                "server {number} was asked {queries} times what it has, by {} nodes",
+                budget.nodes
+            ));
         }
         for (share, reads) in &ledger.reads {
             if u64::from(*reads) > reads_bound {
@@ -47,7 +55,10 @@ pub fn check_budget(world: World, file: &StoredFile, servers: &[Server], budget:
         }
         let reads: u64 = ledger.reads.values().map(|reads| u64::from(*reads)).sum();
         if ledger.counts.bytes > reads * read_bound {
-            return Err(format!("server {number} was asked for {} bytes in {reads} reads", ledger.counts.bytes));
+            return Err(format!(
+                "server {number} was asked for {} bytes in {reads} reads",
+                ledger.counts.bytes
+            ));
         }
         let buffers_bound = budget.nodes * (ledger.reads.len() as u64) * 4 * read_bound;
         if ledger.most_buffered > buffers_bound {

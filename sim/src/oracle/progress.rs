@@ -46,9 +46,8 @@ pub fn check_outcome(facts: &ReadFacts<'_>) -> Result<(), String> {
     let length = facts.range.end - facts.range.start;
     let end = facts.range.start + facts.delivered;
     let poisoned = facts.file.poisoned.and_then(|segment| facts.file.sizes.segment_range(segment));
-    let reaches_poison = poisoned.is_some_and(|poison| {
-        length > 0 && facts.range.start < poison.end && poison.start < facts.range.end
-    });
+    let reaches_poison = poisoned
+        .is_some_and(|poison| length > 0 && facts.range.start < poison.end && poison.start < facts.range.end);
     match facts.outcome {
         Outcome::Dropped => Ok(()),
         Outcome::Complete if facts.delivered != length => {
@@ -76,9 +75,5 @@ pub fn check_outcome(facts: &ReadFacts<'_>) -> Result<(), String> {
 }
 
 fn good_shares(known: &[&Server]) -> BTreeSet<u32> {
-    known
-        .iter()
-        .filter(|server| !server.ledger().harmed)
-        .flat_map(|server| server.good_shares())
-        .collect()
+    known.iter().filter(|server| !server.ledger().harmed).flat_map(|server| server.good_shares()).collect()
 }
