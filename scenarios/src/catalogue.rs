@@ -115,6 +115,7 @@ fn concurrent_reads(dice: &mut Dice) -> Drawn {
     let knobs = chaos::knobs(dice);
     let (mut workload, stored) = workload(dice, file, 10);
     chaos::crowd(dice, &mut workload.servers, stored.cap.n);
+    chaos::latecomers(dice, &mut workload.servers);
     workload.guess = chaos::guess(dice, stored);
     let spread = chaos::spread_us(&workload.servers, &knobs);
     workload.readers = chaos::readers(dice, stored, 2, spread);

@@ -37,6 +37,16 @@ pub fn crowd(dice: &mut Dice, servers: &mut [ServerPlan], shares: u32) {
     }
 }
 
+/// Sometimes lets some servers join the grid after the first readers have begun.
+pub fn latecomers(dice: &mut Dice, servers: &mut [ServerPlan]) {
+    if dice.chance(1, 8) {
+        for _ in 0..dice.between(1, 4) {
+            let server = dice.below(servers.len() as u64) as usize;
+            servers[server].joins_us = 1 + dice.skewed(20);
+        }
+    }
+}
+
 /// Sometimes lets a background job take its time.
 pub fn knobs(dice: &mut Dice) -> Knobs {
     Knobs { job_us: *dice.weighted(&[(2, 0), (1, 1_000), (2, 50_000)]) }
