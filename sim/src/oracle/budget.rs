@@ -34,8 +34,10 @@ pub fn check_budget(
     // URI extension block, share chain, each perhaps twice where a guess was wrong.
     let height = u64::from(file.sizes.segments.next_power_of_two().ilog2());
     let reads_bound = budget.nodes * 16 + budget.segments * (3 + 2 * height);
-    let block = file.sizes.block_size.max(budget.guess.min(file.cap.size) / u64::from(file.cap.k) + 1);
-    let read_bound = block + 8192 + 64 * file.sizes.segments.min(1 << 16);
+    // What one share is read for one block: the block, header, URI extension block and hashes, where they were guessed
+    // to be and where they are.
+    let guessed_block = budget.guess.min(file.cap.size) / u64::from(file.cap.k) + 1;
+    let share_bound = guessed_block + file.sizes.block_size + 2 * (4096 + 64 * (height + 2) + 34 * 10);
     for (number, server) in servers.iter().enumerate() {
         let ledger = server.ledger();
         let queries = ledger.counts.calls.get(&CallKind::Dyhb).copied().unwrap_or_default();
@@ -54,13 +56,13 @@ pub fn check_budget(
             }
         }
         let reads: u64 = ledger.reads.values().map(|reads| u64::from(*reads)).sum();
-        if ledger.counts.bytes > reads * read_bound {
+        if ledger.counts.bytes > reads * share_bound {
             return Err(format!(
                 "server {number} was asked for {} bytes in {reads} reads",
                 ledger.counts.bytes
             ));
         }
-        let buffers_bound = budget.nodes * (ledger.reads.len() as u64) * 4 * read_bound;
+        let buffers_bound = budget.nodes * ledger.reads.len() as u64 * share_bound;
         if ledger.most_buffered > buffers_bound {
             return Err(format!(
                 "{} bytes of server {number}'s answers were kept at one time; {buffers_bound} is the bound",
