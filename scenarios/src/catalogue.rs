@@ -114,6 +114,7 @@ fn concurrent_reads(dice: &mut Dice) -> Drawn {
     let file = standard_file(dice);
     let knobs = chaos::knobs(dice);
     let (mut workload, stored) = workload(dice, file, 10);
+    chaos::scarce(dice, &mut workload.servers, stored);
     chaos::crowd(dice, &mut workload.servers, stored.cap.n);
     chaos::latecomers(dice, &mut workload.servers);
     workload.guess = chaos::guess(dice, stored);
@@ -278,6 +279,7 @@ fn workload(
 fn two_readers(dice: &mut Dice) -> (GridWorkload, Knobs) {
     let knobs = chaos::knobs(dice);
     let (mut workload, stored) = workload(dice, FileSpec::fixture("standard"), 10);
+    chaos::scarce(dice, &mut workload.servers, stored);
     workload.guess = chaos::guess(dice, stored);
     let spread = chaos::spread_us(&workload.servers, &knobs);
     workload.readers = chaos::readers(dice, stored, 2, spread);

@@ -37,6 +37,16 @@ pub fn crowd(dice: &mut Dice, servers: &mut [ServerPlan], shares: u32) {
     }
 }
 
+/// Sometimes stores hardly more shares than are needed, so that each one counts.
+pub fn scarce(dice: &mut Dice, servers: &mut [ServerPlan], file: &StoredFile) {
+    if dice.chance(1, 4) {
+        let mut numbers: Vec<_> = (0..file.cap.n).collect();
+        dice.shuffle(&mut numbers);
+        numbers.truncate((u64::from(file.cap.k) + dice.below(3)) as usize);
+        servers.iter_mut().for_each(|server| server.shares.retain(|share| numbers.contains(share)));
+    }
+}
+
 /// Sometimes lets some servers join the grid after the first readers have begun.
 pub fn latecomers(dice: &mut Dice, servers: &mut [ServerPlan]) {
     if dice.chance(1, 8) {
