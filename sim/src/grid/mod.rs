@@ -3,9 +3,12 @@
 //! A [`StoredFile`] is what the servers store; a [`Server`] is an actor that answers calls about its shares, and
 //! does with each call what the case's faults say.
 
+mod answer;
+mod call;
 mod file;
 mod ledger;
 mod poisoned;
+mod reader;
 mod server;
 mod share;
 mod sparse;
