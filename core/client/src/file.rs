@@ -68,6 +68,12 @@ impl File {
         self.block_trees.get_mut(&number).ok_or(ShareFailure::IncompleteChain)
     }
 
+    /// How many hashes are known that matter to a share: more after all that any share teaches.
+    pub fn known_hashes(&self, number: ShareNumber) -> usize {
+        let block_tree = self.block_trees.get(&number).map_or(0, IncompleteHashTree::known);
+        self.share_tree.known() + self.crypttext_tree.known() + block_tree
+    }
+
     /// Takes a URI extension block in: sizes, roots, and trees of the right size.
     pub fn learn(&mut self, ueb: &[u8]) -> Result<(), ShareFailure> {
         let VerifyCap { ueb_hash, k, n, size, .. } = self.cap;

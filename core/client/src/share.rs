@@ -4,6 +4,9 @@
 //! and past the end of what the server has). At each [turn](Share::turn) it uses what it has received,
 //! works out what it needs next, and asks for what is in none of the three sets. A needed byte that is
 //! unavailable is the end of the share; so every turn either asks for new bytes, waits for some, or ends.
+//!
+//! Deep hash trees are read in a hundred small pieces. A share remembers which bytes its next step
+//! [lacks](Share::lacks), so that a turn before the last of them came costs nothing.
 
 mod ask;
 mod satisfy;
@@ -41,6 +44,11 @@ pub(crate) struct Share {
     received: DataSpans,
     unavailable: Spans,
     wanted: VecDeque<Wanted>,
+    /// What of the bytes that the next step needs has not come since the last turn. Until it is empty a
+    /// turn would change nothing, unless something else has changed: see [`Share::is_waiting`].
+    lacks: Spans,
+    /// How many of the file's hashes were known at the last turn.
+    known_hashes: usize,
     /// A turn is queued already.
     scheduled: bool,
 }
@@ -74,6 +82,8 @@ impl Share {
             received: DataSpans::new(),
             unavailable: Spans::new(),
             wanted: VecDeque::new(),
+            lacks: Spans::new(),
+            known_hashes: 0,
             scheduled: false,
         }
     }
@@ -93,6 +103,7 @@ impl Share {
             Some(wanted) => wanted.fetches.push(fetch),
             None => self.wanted.push_back(Wanted { segment, fetches: vec![fetch] }),
         }
+        self.lacks.clear();
         if self.is_overdue() {
             // No fresh time limit for a server that is known to be silent.
             reached!("share: asked for a block while an older read is overdue");
@@ -107,6 +118,7 @@ impl Share {
             wanted.fetches.retain(|&other| other != fetch);
         }
         self.wanted.retain(|wanted| !wanted.fetches.is_empty());
+        self.lacks.clear();
         if self.wanted.is_empty() {
             self.received.clear();
         }
@@ -139,6 +151,8 @@ impl Share {
             Some(Ok(data)) => {
                 if overdue {
                     reached!("share: a late answer arrived");
+                    // Nothing was asked for while it was overdue.
+                    self.lacks.clear();
                 }
                 self.receive(range, data, out);
             }
@@ -153,11 +167,22 @@ impl Share {
     /// Uses what was received, and asks for what is missing.
     pub fn turn(&mut self, file: &mut File, out: &mut Outbox) {
         self.scheduled = false;
-        if !self.dead
-            && let Err(failure) = self.satisfy(file, out).and_then(|()| self.ask(file, out))
-        {
+        if self.dead || self.is_waiting(file) {
+            return;
+        }
+        self.lacks.clear();
+        if let Err(failure) = self.satisfy(file, out).and_then(|()| self.ask(file, out)) {
             self.die(failure, out);
         }
+        self.known_hashes = file.known_hashes(self.source.number);
+    }
+
+    /// Whether the bytes that the next step needs are still to come, they have all been asked for, and no
+    /// other share has made them superfluous.
+    fn is_waiting(&self, file: &File) -> bool {
+        !self.wanted.is_empty()
+            && !self.lacks.is_empty()
+            && self.known_hashes == file.known_hashes(self.source.number)
     }
 
     fn receive(&mut self, range: Range<u64>, data: Bytes, out: &mut Outbox) {
@@ -167,7 +192,12 @@ impl Share {
             return self.die(ServerError::BadAnswer(words).into(), out);
         }
         self.received.add(range.start, data);
-        self.unavailable.add(range.start + got..range.end);
+        self.lacks.remove(range.start..range.start + got);
+        if got < asked {
+            self.unavailable.add(range.start + got..range.end);
+            // It may be something that is needed.
+            self.lacks.clear();
+        }
         self.schedule(out);
     }
 

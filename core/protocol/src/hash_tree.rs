@@ -160,6 +160,11 @@ impl IncompleteHashTree {
         self.shape
     }
 
+    /// How many nodes are known.
+    pub fn known(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// The value of a node, if it is known.
     pub fn get(&self, node: u64) -> Option<Hash> {
         self.nodes.get(&node).copied()

@@ -62,6 +62,11 @@ impl Spans {
         self.runs.splice(first..after, left);
     }
 
+    /// Removes everything.
+    pub fn clear(&mut self) {
+        self.runs.clear();
+    }
+
     /// Whether every position of `range` is in the set; true of an empty range.
     pub fn contains(&self, range: Range<u64>) -> bool {
         let run = self.runs.partition_point(|run| run.end <= range.start);
@@ -203,6 +208,18 @@ impl DataSpans {
         let data = self.get(range.clone())?;
         self.remove(range);
         Some(data)
+    }
+
+    /// The positions of `range` that have no bytes.
+    pub fn gaps(&self, range: Range<u64>) -> Spans {
+        let mut gaps: Spans = [range.clone()].into_iter().collect();
+        if !range.is_empty() {
+            let first = self.chunks.range(..=range.start).next_back().map_or(range.start, |(&start, _)| start);
+            for (&start, chunk) in self.chunks.range(first..range.end) {
+                gaps.remove(start..end(start, chunk));
+            }
+        }
+        gaps
     }
 
     /// Removes everything.
@@ -393,6 +410,8 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(positions(&data.spans()), model.keys().copied().collect::<BTreeSet<_>>());
+                let missing = range.clone().filter(|at| !model.contains_key(at)).collect::<BTreeSet<_>>();
+                prop_assert_eq!(positions(&data.gaps(range.clone())), missing);
                 prop_assert_eq!(data.len(), model.len() as u64);
                 for (&at, &byte) in &model {
                     prop_assert_eq!(data.get(at..at + 1), Some(Bytes::from(vec![byte])));

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use protocol::hash;
 use protocol::hash_tree::IncompleteHashTree;
 use protocol::layout::{Layout, Version, parse_share_chain};
@@ -46,8 +47,11 @@ impl Share {
 
     fn take_layout(&mut self) -> Result<Option<Layout>, ShareFailure> {
         if self.layout.is_none() {
-            let Some(version) = self.version()? else { return Ok(None) };
-            let Some(table) = self.received.get(version.table()) else { return Ok(None) };
+            let Some(version) = self.version()? else {
+                self.lack(Version::FIELD);
+                return Ok(None);
+            };
+            let Some(table) = self.need(version.table()) else { return Ok(None) };
             let layout = Layout::parse_table(version, &table)?;
             check_length("share hash chain", layout.uri_extension - layout.share_hashes, MAX_CHAIN)?;
             self.layout = Some(layout);
@@ -63,8 +67,11 @@ impl Share {
     }
 
     fn take_ueb(&mut self, layout: &Layout, file: &mut File, out: &mut Outbox) -> Result<bool, ShareFailure> {
-        let Some(range) = self.ueb_range(layout)? else { return Ok(false) };
-        let Some(bytes) = self.received.get(range.clone()) else { return Ok(false) };
+        let Some(range) = self.ueb_range(layout)? else {
+            self.lack(layout.ueb_length()?);
+            return Ok(false);
+        };
+        let Some(bytes) = self.need(range.clone()) else { return Ok(false) };
         match file.learn(&bytes) {
             Ok(()) => Ok(true),
             Err(failure) if is_damage(&failure) => {
@@ -91,7 +98,7 @@ impl Share {
         if file.share_tree.needed(self.leaf()).is_ok_and(|needed| needed.is_empty()) {
             return Ok(true);
         }
-        let Some(chain) = self.received.get(layout.share_chain()) else { return Ok(false) };
+        let Some(chain) = self.need(layout.share_chain()) else { return Ok(false) };
         if let Err(error) = file.share_tree.insert(parse_share_chain(&chain)) {
             let failure = ShareFailure::BadHash { region: "share hash chain", error };
             return Err(self.damaged(layout.share_chain(), failure, out));
@@ -150,9 +157,12 @@ impl Share {
         let needed = tree.needed_with_leaf(segment).map_err(bad)?;
         let mut nodes = Vec::with_capacity(needed.len());
         for &node in &needed {
-            let Some(bytes) = self.received.get(place(node)?) else { return Ok(false) };
-            let Ok(hash) = bytes[..].try_into() else { return Ok(false) };
-            nodes.push((node, hash));
+            if let Some(hash) = self.need(place(node)?).and_then(|bytes| bytes[..].try_into().ok()) {
+                nodes.push((node, hash));
+            }
+        }
+        if nodes.len() < needed.len() {
+            return Ok(false);
         }
         if let Err(error) = tree.insert(nodes) {
             let last = needed.into_iter().max().unwrap_or(0);
@@ -173,7 +183,8 @@ impl Share {
     ) -> Result<bool, ShareFailure> {
         let Some(range) = layout.block(file.best_sizes(), segment) else { return Ok(false) };
         let range = range?;
-        let Some(block) = self.received.pop(range.clone()) else { return Ok(false) };
+        let Some(block) = self.need(range.clone()) else { return Ok(false) };
+        self.received.remove(range.clone());
         let expected = file.block_tree(self.source.number)?.leaf(segment);
         if expected == Some(hash::block(&block)) {
             self.settle(|| Notice::Complete(block.clone()), out);
@@ -184,6 +195,19 @@ impl Share {
             self.settle(|| Notice::Corrupt, out);
         }
         Ok(true)
+    }
+
+    /// The bytes of a range, without which there is no going on. Notes which of them are missing.
+    fn need(&mut self, range: Range<u64>) -> Option<Bytes> {
+        let bytes = self.received.get(range.clone());
+        if bytes.is_none() {
+            self.lack(range);
+        }
+        bytes
+    }
+
+    fn lack(&mut self, range: Range<u64>) {
+        self.lacks.extend(self.received.gaps(range).iter());
     }
 
     /// Takes the first wanted block off the list and says what became of it.
