@@ -90,8 +90,7 @@ impl Shape {
     /// The nodes needed to check leaf `leaf` against the root: the sibling of each node on the way
     /// up, from the leaf's own.
     pub fn chain(&self, leaf: u64) -> Result<Vec<u64>, HashTreeError> {
-        let path = std::iter::successors(Some(self.leaf_node(leaf)?), |&node| parent(node));
-        Ok(path.filter_map(sibling).collect())
+        Ok(siblings(self.leaf_node(leaf)?).collect())
     }
 }
 
@@ -178,19 +177,15 @@ impl IncompleteHashTree {
     /// The nodes still missing to check leaf `leaf` up to the root, without the leaf itself.
     /// In the order of the chain, leaf's sibling first.
     pub fn needed(&self, leaf: u64) -> Result<Vec<u64>, HashTreeError> {
-        let mut chain = self.shape.chain(leaf)?;
-        chain.retain(|node| !self.nodes.contains_key(node));
-        Ok(chain)
+        let own = self.shape.leaf_node(leaf)?;
+        Ok(siblings(own).filter(|node| !self.nodes.contains_key(node)).collect())
     }
 
     /// Like [`needed`](Self::needed), with the leaf's own node last unless it is known.
     pub fn needed_with_leaf(&self, leaf: u64) -> Result<Vec<u64>, HashTreeError> {
-        let mut needed = self.needed(leaf)?;
         let own = self.shape.leaf_node(leaf)?;
-        if !self.nodes.contains_key(&own) {
-            needed.push(own);
-        }
-        Ok(needed)
+        let chain = siblings(own).chain([own]);
+        Ok(chain.filter(|node| !self.nodes.contains_key(node)).collect())
     }
 
     /// Adds nodes: all of them, or after an error none.
@@ -200,18 +195,18 @@ impl IncompleteHashTree {
     /// accepted as it is when none is held. O(log leaves) hashes for each leaf.
     pub fn insert(&mut self, nodes: impl IntoIterator<Item = (u64, Hash)>) -> Result<(), HashTreeError> {
         let mut unchecked = self.news_in(nodes)?;
-        let mut checked = BTreeMap::new();
+        let mut checked = Vec::with_capacity(2 * unchecked.len());
 
         // A node's index is above its parent's and its children's above both, so the largest
         // index is always on the deepest level left to check.
         while let Some((node, value)) = unchecked.pop_last() {
-            checked.insert(node, value);
+            checked.push((node, value));
             let (Some(parent), Some(sibling)) = (parent(node), sibling(node)) else {
                 continue;
             };
             let other = match unchecked.remove(&sibling) {
                 Some(other) => {
-                    checked.insert(sibling, other);
+                    checked.push((sibling, other));
                     other
                 }
                 None => self.get(sibling).ok_or(HashTreeError::NotEnoughHashes { missing: sibling })?,
@@ -226,7 +221,7 @@ impl IncompleteHashTree {
                 }
             }
         }
-        self.nodes.append(&mut checked);
+        self.nodes.extend(checked);
         Ok(())
     }
 
@@ -256,6 +251,11 @@ const MAX_LEAVES: u64 = 1 << 62;
 
 fn parent(node: u64) -> Option<u64> {
     Some(node.checked_sub(1)? / 2)
+}
+
+/// The siblings of a node and of all above it.
+fn siblings(node: u64) -> impl Iterator<Item = u64> {
+    std::iter::successors(Some(node), |&node| parent(node)).filter_map(sibling)
 }
 
 /// The other child of the same parent: 1 and 2, 3 and 4, and so on.
