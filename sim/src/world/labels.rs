@@ -16,7 +16,7 @@ use crate::trace::mix;
 #[derive(Default)]
 pub(crate) struct Labels {
     names: Vec<Name>,
-    /// How many children of one parent share kind and index, by the hash that they would share.
+    /// How many children of one parent share kind and index, by the hash that they share.
     siblings: BTreeMap<u64, u32>,
 }
 
@@ -32,11 +32,11 @@ impl Labels {
     /// Names the next task, and gives the hash of its label.
     pub(crate) fn add(&mut self, parent: u32, kind: &'static str, index: u64) -> u64 {
         let parent_hash = self.names.get(parent as usize).map_or(0, |name| name.hash);
-        let first = part_hash(parent_hash, kind, index, 0);
-        let count = self.siblings.entry(first).or_default();
+        let shared = shared_hash(parent_hash, kind, index);
+        let count = self.siblings.entry(shared).or_default();
         let nth = *count;
         *count += 1;
-        let hash = part_hash(parent_hash, kind, index, nth);
+        let hash = mix(shared, u64::from(nth));
         self.names.push(Name { parent, kind, index, nth, hash });
         hash
     }
@@ -67,12 +67,13 @@ pub(crate) fn hash_of_text(text: &str) -> u64 {
     text.split('/').fold(0, |parent, part| {
         let (part, nth) = part.rsplit_once('~').unwrap_or((part, "0"));
         let (kind, index) = part.rsplit_once('.').unwrap_or((part, "0"));
-        part_hash(parent, kind, index.parse().unwrap_or(u64::MAX), nth.parse().unwrap_or(u32::MAX))
+        let shared = shared_hash(parent, kind, index.parse().unwrap_or(u64::MAX));
+        mix(shared, u64::from(nth.parse().unwrap_or(u32::MAX)))
     })
 }
 
-fn part_hash(parent: u64, kind: &str, index: u64, nth: u32) -> u64 {
-    mix(mix(mix(parent, xxh3_64(kind.as_bytes())), index), u64::from(nth))
+fn shared_hash(parent: u64, kind: &str, index: u64) -> u64 {
+    mix(mix(parent, xxh3_64(kind.as_bytes())), index)
 }
 
 #[cfg(test)]
