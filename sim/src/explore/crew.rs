@@ -12,6 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use super::one_core;
 use super::{Answer, Death, Order, Outcome, Plan, Stop, Stopwatch, Tally, Telling, WorkerProcess};
 use crate::case::Verdict;
 
@@ -97,9 +98,11 @@ impl Crew {
         };
         thread::scope(|scope| {
             let (sender, results) = mpsc::channel();
-            for _ in 0..self.jobs {
+            for hand in 0..self.jobs {
                 let (sender, queue) = (sender.clone(), &queue);
                 scope.spawn(move || {
+                    // Its worker inherits that.
+                    one_core::stay_on(hand);
                     let mut hand = Hand { crew: self, plan, manner, worker: None };
                     while let Some(runs) = queue.take() {
                         if sender.send(hand.sweep(runs)).is_err() {

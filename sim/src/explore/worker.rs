@@ -11,7 +11,6 @@ use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 
-use super::one_core::OneCore;
 use super::{Answer, Order, Outcome, Plan, Stopwatch, Tally, Telling, Told};
 use crate::case::{Case, Detail, Report, Scenarios, Verdict, run};
 
@@ -122,7 +121,6 @@ impl Bench {
     fn sweep(&mut self, plan: &Plan, runs: std::ops::Range<u64>, telling: Telling) -> Result<Answer, String> {
         let mut tally = Tally::new(plan.scenarios.len());
         let mut told = Vec::new();
-        let _one_core = OneCore::stay();
         for index in runs.clone() {
             self.note.on(index);
             let (scenario, seed) = plan.coordinate(index);
