@@ -256,6 +256,52 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_is_for_nothing_until_the_last_lacking_byte_or_what_others_learn() {
+        let mut bench = Workbench::new(310, 60);
+        let (share, other) = (bench.add_share(0, 0), bench.add_share(1, 1));
+        let bytes = bench.encoded.shares.clone();
+        let cut = |number: u32, range: Range<u64>| {
+            let share = &bytes[number as usize];
+            share.slice(range.start as usize..share.len().min(range.end as usize))
+        };
+        [share, other].iter().for_each(|&share| bench.shares[share].get_block(0, 0, &mut bench.out));
+        bench.run_shares(cut);
+
+        bench.shares[share].get_block(3, 1, &mut bench.out);
+        bench.out.events.clear();
+        bench.shares[share].turn(&mut bench.file, &mut bench.out);
+        let calls: [_; 3] = bench.reads().try_into().expect("a block and a pair of hashes of either tree");
+        let [block, crypttext_hashes, block_hashes] = calls;
+        let layout = bench.shares[share].layout.unwrap();
+        assert!((layout.crypttext_hash_tree..layout.block_hashes).contains(&crypttext_hashes.3.start));
+        let mut answer = |bench: &mut Workbench, (_, call, number, range): (_, _, _, Range<u64>)| {
+            bench.shares[share].answered(call, Some(Ok(cut(number, range))), &mut bench.out);
+            assert!(matches!(bench.out.events.pop(), Some(Event::ShareTurn(_))));
+            let waiting = bench.shares[share].is_waiting(&bench.file);
+            bench.shares[share].turn(&mut bench.file, &mut bench.out);
+            waiting
+        };
+        assert!(!answer(&mut bench, block_hashes), "the next step has all that it needs");
+        bench.shares[other].get_block(3, 2, &mut bench.out);
+        bench.run_shares(cut);
+        assert!(!answer(&mut bench, block), "the other share has read the hashes that lack");
+        let told = bench.out.events.pop();
+        assert!(matches!(told, Some(Event::Notice { fetch: 1, notice: Notice::Complete(_), .. })));
+
+        // Alone, it waits for them.
+        bench.shares[share].get_block(4, 1, &mut bench.out);
+        bench.out.events.clear();
+        bench.shares[share].turn(&mut bench.file, &mut bench.out);
+        let mut calls = bench.reads();
+        let last = calls.pop().expect("of the block tree, which it uses first");
+        assert!(calls.into_iter().all(|call| answer(&mut bench, call)));
+        assert!(bench.out.events.is_empty());
+        assert!(!answer(&mut bench, last));
+        let told = bench.out.events.pop();
+        assert!(matches!(told, Some(Event::Notice { fetch: 1, notice: Notice::Complete(_), .. })));
+    }
+
+    #[test]
     fn no_bytes_are_kept_for_nobody() {
         let mut bench = Workbench::new(310, 60);
         let share = bench.add_share(0, 0);

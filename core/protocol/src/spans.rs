@@ -214,7 +214,8 @@ impl DataSpans {
     pub fn gaps(&self, range: Range<u64>) -> Spans {
         let mut gaps: Spans = [range.clone()].into_iter().collect();
         if !range.is_empty() {
-            let first = self.chunks.range(..=range.start).next_back().map_or(range.start, |(&start, _)| start);
+            let first =
+                self.chunks.range(..=range.start).next_back().map_or(range.start, |(&start, _)| start);
             for (&start, chunk) in self.chunks.range(first..range.end) {
                 gaps.remove(start..end(start, chunk));
             }
