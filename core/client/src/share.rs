@@ -274,7 +274,7 @@ mod tests {
         let [block, crypttext_hashes, block_hashes] = calls;
         let layout = bench.shares[share].layout.unwrap();
         assert!((layout.crypttext_hash_tree..layout.block_hashes).contains(&crypttext_hashes.3.start));
-        let mut answer = |bench: &mut Workbench, (_, call, number, range): (_, _, _, Range<u64>)| {
+        let answer = |bench: &mut Workbench, (_, call, number, range): (_, _, _, Range<u64>)| {
             bench.shares[share].answered(call, Some(Ok(cut(number, range))), &mut bench.out);
             assert!(matches!(bench.out.events.pop(), Some(Event::ShareTurn(_))));
             let waiting = bench.shares[share].is_waiting(&bench.file);
