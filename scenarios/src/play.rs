@@ -14,7 +14,7 @@ use seedgrid::grid::{Server, Setup, StoredFile};
 use seedgrid::oracle::{
     Budget, Outcome, ReadFacts, check_budget, check_bytes, check_closed, check_idle, check_outcome,
 };
-use seedgrid::world::{Actor, World};
+use seedgrid::world::{Actor, Cancelled, World};
 
 use crate::fixtures::FileSpec;
 use crate::workload::{GridWorkload, ReadPlan, ReaderPlan};
@@ -159,13 +159,16 @@ impl Stage {
         self.scope.drain().await;
     }
 
-    async fn run_reader(&self, plan: ReaderPlan) {
+    async fn run_reader(self: Arc<Self>, plan: ReaderPlan) {
         if plan.starts_us > 0 {
             self.script.sleep(Duration::from_micros(plan.starts_us)).await;
         }
         let Some(open) = self.open(plan.node) else { return };
-        for read in &plan.reads {
-            let (outcome, delivered) = self.run_read(&open.node, read).await;
+        for (number, read) in plan.reads.iter().enumerate() {
+            let (stage, node, work) = (self.clone(), open.clone(), read.clone());
+            let work = async move { stage.run_read(&node.node, &work).await };
+            let ended = self.world.operation("read", number as u64, work).await;
+            let (outcome, delivered) = ended.unwrap_or((Outcome::Dropped, 0));
             let known: Vec<_> = open.known.iter().collect();
             let facts = ReadFacts {
                 file: self.file,
@@ -255,7 +258,7 @@ impl Stage {
 
     /// Ends all faults. A node that is opened now must be able to read all. Most seeds try one segment, for speed;
     /// one in eight tries the first few.
-    async fn heal_and_look_again(&self, seed: u64) {
+    async fn heal_and_look_again(self: &Arc<Self>, seed: u64) {
         for (number, server) in self.servers.iter().enumerate() {
             server.heal();
             self.join(number);
@@ -265,7 +268,7 @@ impl Stage {
         if shares.len() < self.file.cap.k as usize {
             return;
         }
-        let Ok(node) = self.client.open(&Cap::Read(self.file.cap)) else {
+        let Ok(node) = self.client.open(&Cap::Read(self.file.cap)).map(Arc::new) else {
             return self.world.violated("progress", "the file cannot be opened again");
         };
         let fetch = self.fetch_bound(self.servers.len(), shares.len());
@@ -286,7 +289,13 @@ impl Stage {
                 true => Outcome::BadCiphertextHash,
                 false => Outcome::Complete,
             };
-            let (outcome, _) = self.run_read(&node, &plan).await;
+            let (stage, again, work) = (self.clone(), node.clone(), plan.clone());
+            let work = async move { stage.run_read(&again, &work).await };
+            let (outcome, _) = match self.world.operation("look", segment, work).await {
+                Ok(ended) => ended,
+                // Cancelled. Whoever asks again must get it.
+                Err(Cancelled) => self.run_read(&node, &plan).await,
+            };
             if outcome != expected {
                 let detail =
                     format!("after healing, segment {segment} is read with {outcome:?}, not {expected:?}");
@@ -299,7 +308,11 @@ impl Stage {
     async fn close(self: Arc<Self>) {
         self.world.must_end_within(Duration::from_secs(120));
         self.nodes().clear();
-        self.client.close(Duration::from_secs(30)).await;
+        let stage = self.clone();
+        let work = async move { stage.client.close(Duration::from_secs(30)).await };
+        if let Err(Cancelled) = self.world.operation("close", 0, work).await {
+            self.client.close(Duration::from_secs(30)).await;
+        }
         self.script.sleep(Duration::from_secs(1)).await;
         if let Err(detail) = check_closed(&self.client_actor) {
             self.world.leaked(detail);

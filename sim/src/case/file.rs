@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Case, Scenarios};
+use super::{Cancel, Case, Scenarios};
 use crate::fault::Fault;
 use crate::schedule::ScheduleSpec;
 use crate::world::Knobs;
@@ -43,6 +43,8 @@ struct CaseFile {
     workload: toml::Table,
     #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "fault")]
     faults: Vec<Fault>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "cancel")]
+    cancels: Vec<Cancel>,
 }
 
 impl Case {
@@ -56,6 +58,7 @@ impl Case {
             schedule: self.schedule.clone(),
             workload: self.workload.to_toml()?,
             faults: self.faults.clone(),
+            cancels: self.cancels.clone(),
         };
         toml::to_string(&file)
     }
@@ -83,6 +86,7 @@ impl Case {
             schedule: file.schedule,
             workload,
             faults: file.faults,
+            cancels: file.cancels,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The one pure function: [`run`] takes a [`Case`], which holds all that a run depends on, and gives a
 //! [`Report`].
 
+mod cancel;
 mod dice;
 mod file;
 mod report;
@@ -9,6 +10,7 @@ mod scenario;
 
 use std::sync::Arc;
 
+pub use cancel::{Cancel, Manner};
 pub use dice::Dice;
 pub use file::CaseError;
 pub use report::{Report, Verdict};
@@ -36,6 +38,8 @@ pub struct Case {
     pub workload: Arc<dyn Workload>,
     /// What goes wrong, and at which logical points.
     pub faults: Vec<Fault>,
+    /// Which operations are cancelled, and when.
+    pub cancels: Vec<Cancel>,
 }
 
 impl Case {
@@ -52,6 +56,16 @@ impl Case {
             schedule,
             workload: draft.workload,
             faults: draft.faults,
+            cancels: Vec::new(),
         }
+    }
+
+    /// What tells the case's grid from others before anything has happened: a hash of the damage that is done at once.
+    pub(crate) fn standing(&self) -> u64 {
+        let damage = self.faults.iter().filter(|fault| matches!(fault, Fault::Share { .. }));
+        let texts = damage.map(|fault| format!("{fault:?}")).collect::<std::collections::BTreeSet<_>>();
+        texts
+            .iter()
+            .fold(0, |hash, text| crate::trace::mix(hash, xxhash_rust::xxh3::xxh3_64(text.as_bytes())))
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::schedule::Departure;
 use crate::trace::{Story, WaitGraph};
+use crate::world::Points;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,4 +115,6 @@ pub struct Report {
     pub waits: Option<WaitGraph>,
     /// When the run was recorded in full: the steps at which not the first ready task ran.
     pub departures: Vec<Departure>,
+    /// When they were asked for: the points at which other runs can part from this one.
+    pub points: Option<Points>,
 }

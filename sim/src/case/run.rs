@@ -15,6 +15,8 @@ pub enum Detail {
     Digest,
     /// The story, the wait graph and the departures from FIFO as well.
     Full,
+    /// The points at which other runs can part from this one, as well.
+    Points,
 }
 
 /// Runs a case. The same case gives the same report, whenever and wherever it runs.
@@ -42,14 +44,14 @@ fn run_here(case: Arc<Case>, detail: Detail) -> Report {
     runtime.block_on(async {
         runtime::arm_relapses(case.relapses.clone());
         runtime::Mark::take_reached();
-        trace::start(full);
-        let world = World::start(case.seed, case.knobs, case.schedule.start(case.seed), full);
+        trace::start(detail);
+        let world = World::start(&case, detail);
         let verdict = world.run(case.scenario.play(case.clone(), world));
         // What is dropped from here on is no part of the run.
         let recording = trace::finish();
-        let (labels, departures, steps) = executor::with(|executor| {
+        let (labels, departures, steps, points) = executor::with(|executor| {
             let labels = if full { executor.labels().texts() } else { Vec::new() };
-            (labels, executor.departures(), executor.steps())
+            (labels, executor.departures(), executor.steps(), executor.points())
         });
         let sim_ns = world::context::now();
         let mut digest = recording.digest();
@@ -65,6 +67,7 @@ fn run_here(case: Arc<Case>, detail: Detail) -> Report {
             story: full.then(|| Story::of(&recording, &labels)),
             waits: full.then(|| WaitGraph::of(&recording, &labels, sim_ns)),
             departures,
+            points,
         }
     })
 }
@@ -80,6 +83,7 @@ impl Report {
             story: None,
             waits: None,
             departures: Vec::new(),
+            points: None,
         }
     }
 }

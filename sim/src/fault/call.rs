@@ -92,6 +92,22 @@ pub enum Refusal {
 }
 
 impl Effect {
+    /// One or two of each kind: what an exhaustive search tries on every call.
+    pub const SAMPLES: [Effect; 12] = [
+        Effect::Hang,
+        Effect::Slow { us: 11_000_000 },
+        Effect::Refuse { with: Refusal::Failed },
+        Effect::Refuse { with: Refusal::Disconnected },
+        Effect::Disconnect,
+        Effect::Short { keep: 0 },
+        Effect::Short { keep: 1 },
+        Effect::Long { extra: 1 },
+        Effect::Garbage,
+        Effect::Duplicate,
+        Effect::Crash { restart_us: None },
+        Effect::Pause { us: 11_000_000 },
+    ];
+
     /// Its name, for counts.
     pub fn name(&self) -> &'static str {
         match self {

@@ -35,4 +35,13 @@ pub enum Fault {
         /// What happens.
         effect: Effect,
     },
+    /// Something goes wrong at a point of a scenario's own ([`World::fault`](crate::world::World::fault)).
+    Point {
+        /// The point: `KIND.INDEX`.
+        at: String,
+        /// Which time that it is come by: 1 is the first.
+        nth: u32,
+        /// What happens: one of the effects that are possible there.
+        effect: String,
+    },
 }

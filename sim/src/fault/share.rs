@@ -90,6 +90,21 @@ pub enum OffsetField {
 }
 
 impl Damage {
+    /// Some of each kind: what an exhaustive search tries on every share.
+    pub const SAMPLES: [Damage; 11] = [
+        Damage::Missing,
+        Damage::Truncate { length: 0 },
+        Damage::Truncate { length: 200 },
+        Damage::Flip { region: Region::Offsets, at: 0, bit: 0 },
+        Damage::Flip { region: Region::Data, at: 0, bit: 0 },
+        Damage::Flip { region: Region::CrypttextTree, at: 0, bit: 0 },
+        Damage::Flip { region: Region::BlockTree, at: 0, bit: 0 },
+        Damage::Flip { region: Region::ShareChain, at: 2, bit: 0 },
+        Damage::Flip { region: Region::Ueb, at: 0, bit: 0 },
+        Damage::WrongNumber { claims: 0 },
+        Damage::OtherFile,
+    ];
+
     /// Its name, for counts.
     pub fn name(&self) -> &'static str {
         match self {

@@ -9,12 +9,13 @@ use std::time::Duration;
 use protocol::server::ServerError;
 use runtime::Runtime;
 use tokio::sync::oneshot;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::answer::Answer;
 use super::server::{Inner, State};
-use crate::fault::{CallKind, Effect, Refusal};
+use crate::fault::{CallKind, Effect, Fault, Refusal};
 use crate::trace::mix;
-use crate::world::as_harness;
+use crate::world::{as_harness, could_fail, did};
 
 impl Inner {
     /// How long the `nth` call of a kind takes: drawn from its own coordinates, so that nothing shifts it.
@@ -50,7 +51,12 @@ impl Inner {
             (nth, effect, connection)
         };
         let Some(connection) = connection else { return Err(ServerError::Disconnected) };
+        could_fail(|| {
+            let fault = |effect| Fault::Call { server: self.number, call: kind, nth, effect };
+            Effect::SAMPLES.iter().cloned().map(fault).collect()
+        });
         if let Some(effect) = &effect {
+            did(|| xxh3_64(format!("{effect:?}").as_bytes()));
             tracing::debug!(target: "fault", server, call = kind.name(), nth, "{}", effect.name());
         }
         match effect {

@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use super::file::StoredFile;
 use super::ledger::Ledger;
 use super::share::ShareData;
-use crate::fault::{CallKind, Effect, Fault};
-use crate::world::{Actor, World};
+use crate::fault::{CallKind, Damage, Effect, Fault};
+use crate::world::{Actor, World, could_fail};
 
 /// What a server is like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,6 +101,12 @@ impl Server {
         let mut good: BTreeSet<_> = pristine.keys().copied().collect();
         let mut faults = BTreeMap::new();
         let mut ledger = Ledger::default();
+        for share in setup.shares {
+            could_fail(|| {
+                let fault = |damage| Fault::Share { server: number, share: *share, damage };
+                Damage::SAMPLES.iter().cloned().map(fault).collect()
+            });
+        }
         for fault in setup.faults {
             match fault {
                 Fault::Share { server, share, damage } if *server == number => {
@@ -117,7 +123,7 @@ impl Server {
                 Fault::Call { server, call, nth, effect } if *server == number => {
                     faults.insert((*call, *nth), effect.clone());
                 }
-                Fault::Share { .. } | Fault::Call { .. } => {}
+                Fault::Share { .. } | Fault::Call { .. } | Fault::Point { .. } => {}
             }
         }
         let actor = world.actor(id.to_string());

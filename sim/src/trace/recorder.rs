@@ -13,7 +13,8 @@ use tracing::subscriber::{Interest, Subscriber};
 use tracing::{Event, Level, Metadata};
 
 use super::digest::Digest;
-use crate::world::context;
+use crate::case::Detail;
+use crate::world::{context, did};
 
 /// Whether a span says that its task waits for a resource or has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +92,8 @@ pub struct Recording {
     entries: Option<Vec<Entry>>,
     /// Where a value is put into words before it is digested.
     scratch: String,
+    /// Whether each task's doings are noted for themselves.
+    histories: bool,
 }
 
 impl Recording {
@@ -114,14 +117,18 @@ thread_local! {
     static RECORDING: RefCell<Option<Recording>> = const { RefCell::new(None) };
 }
 
-/// Starts this thread's recording: its digest only, or all that happens.
-pub(crate) fn start(full: bool) {
+/// Starts this thread's recording: how much of what happens is kept.
+pub(crate) fn start(detail: Detail) {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
         tracing::subscriber::set_global_default(Recorder)
             .expect("the recorder must be the program's only global tracing subscriber");
     });
-    let recording = Recording { entries: full.then(Vec::new), ..Recording::default() };
+    let recording = Recording {
+        entries: (detail == Detail::Full).then(Vec::new),
+        histories: detail == Detail::Points,
+        ..Recording::default()
+    };
     RECORDING.set(Some(recording));
 }
 
@@ -173,6 +180,7 @@ impl Subscriber for Recorder {
             let id = recording.spans.len() as u64 + 1;
             let task = context::task();
             recording.digest.word(resource.value() ^ kind as u64);
+            recording.tell(|| resource.value() ^ kind as u64);
             recording.note(task, || What::Open { span: id, kind, text: text.clone() });
             recording.spans.push(Some(OpenSpan {
                 kind,
@@ -200,6 +208,11 @@ impl Subscriber for Recorder {
             digest.bytes(metadata.target().as_bytes());
             event.record(&mut DigestFields(&mut digest, &mut recording.scratch));
             recording.digest = digest;
+            if recording.histories {
+                let mut told = Digest::default();
+                event.record(&mut DigestFields(&mut told, &mut recording.scratch));
+                recording.tell(|| told.value());
+            }
             recording.note(context::task(), || {
                 let mut text = String::new();
                 event.record(&mut TextFields(&mut text));
@@ -231,6 +244,7 @@ impl Subscriber for Recorder {
             let resource = span.resource;
             recording.spans[id.into_u64() as usize - 1] = None;
             recording.digest.word(!resource);
+            recording.tell(|| !resource);
             recording.note(context::task(), || What::Close { span: id.into_u64() });
             true
         })
@@ -246,6 +260,13 @@ impl Recording {
     fn note(&mut self, task: u32, what: impl FnOnce() -> What) {
         if let Some(entries) = &mut self.entries {
             entries.push(Entry { at: context::now(), step: context::step(), task, what: what() });
+        }
+    }
+
+    /// Notes what the running task did, if each task's doings are noted.
+    fn tell(&self, what: impl FnOnce() -> u64) {
+        if self.histories {
+            did(what);
         }
     }
 

@@ -16,8 +16,9 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use super::context::{self, HARNESS};
 use super::labels::Labels;
+use super::points::{Point, PointLog, Points};
 use crate::schedule::{Candidate, Departure, Schedule};
-use crate::trace;
+use crate::trace::{self, mix};
 
 pub(crate) type TaskFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Panic = Box<dyn Any + Send>;
@@ -35,6 +36,10 @@ pub(crate) struct Executor {
     steps: u64,
     /// Kept only when somebody will read them.
     departures: Option<Vec<(Candidate, u32)>>,
+    /// Kept only when somebody looks for other runs.
+    points: Option<Box<PointLog>>,
+    /// The step that was taken last: a label and a number of polls.
+    last_step: (u64, u32),
     pub(crate) actors: Vec<ActorState>,
 }
 
@@ -72,7 +77,7 @@ enum State {
 /// What one step of the world was.
 pub(crate) enum Step {
     /// A task was polled or dropped.
-    Ran,
+    Ran { task: u32 },
     /// A task panicked.
     Panicked { task: u32, panic: Panic },
     /// Nobody is ready; the next timer is due at this time.
@@ -81,6 +86,9 @@ pub(crate) enum Step {
 
 /// The first task of a run: the scenario itself.
 const DRIVER: u32 = 0;
+/// What is noted of a task that was aborted, or woken.
+const ABORTED: u64 = 0xAB02;
+const WOKEN: u64 = 0x30CE;
 
 thread_local! {
     static EXECUTOR: RefCell<Option<Executor>> = const { RefCell::new(None) };
@@ -110,6 +118,8 @@ pub(crate) fn install(schedule: Box<dyn Schedule>, keep_departures: bool) {
         schedule,
         steps: 0,
         departures: keep_departures.then(Vec::new),
+        points: None,
+        last_step: (0, 0),
         actors: Vec::new(),
     }));
 }
@@ -149,6 +159,7 @@ pub(crate) fn spawn(actor: u32, kind: &'static str, index: u64, future: TaskFutu
             future: Some(future),
         });
         executor.schedule.spawned(Candidate { task, label, polls: 0 });
+        executor.did(context::task(), label);
         executor.make_ready(task);
         Ok(task)
     });
@@ -160,8 +171,37 @@ pub(crate) fn spawn(actor: u32, kind: &'static str, index: u64, future: TaskFutu
 pub(crate) fn abort(task: u32) {
     try_with(|executor| {
         executor.tasks[task as usize].aborted = true;
+        executor.did(task, ABORTED);
         executor.wake(task);
     });
+}
+
+/// Wakes a task.
+pub(crate) fn wake(task: u32) {
+    wake_by_number(task as usize);
+}
+
+/// Notes what the running task did, if somebody looks for other runs.
+pub(crate) fn did(what: impl FnOnce() -> u64) {
+    try_with(|executor| {
+        if executor.points.is_some() {
+            executor.did(context::task(), what());
+        }
+    });
+}
+
+/// Notes a point at which faults could hit, if somebody looks for other runs.
+pub(crate) fn could_fail(faults: impl FnOnce() -> Vec<crate::fault::Fault>) {
+    with(|executor| {
+        if let Some(points) = &mut executor.points {
+            points.log.push(Point::Fault(faults()));
+        }
+    });
+}
+
+/// The label of an operation.
+pub(crate) fn operation_label(operation: usize) -> String {
+    with(|executor| executor.labels.operation_text(operation))
 }
 
 /// Runs one step: picks a ready task and polls it once.
@@ -177,7 +217,7 @@ pub(crate) fn step() -> Step {
         Ok(picked) => picked,
         Err(idle) => return idle,
     };
-    let Some(future) = future else { return Step::Ran };
+    let Some(future) = future else { return Step::Ran { task } };
     let outer = context::set_task(task);
     context::refuel();
     let result = match aborted {
@@ -197,7 +237,7 @@ pub(crate) fn step() -> Step {
                     return Step::Panicked { task, panic };
                 }
             }
-            Step::Ran
+            Step::Ran { task }
         }
         Err(panic) => {
             with(|executor| executor.put_back(task, None));
@@ -230,6 +270,7 @@ pub(crate) fn set_timer(deadline: u64, waker: Waker) -> TimerKey {
     with(|executor| {
         let key = (deadline, executor.next_timer);
         executor.next_timer += 1;
+        executor.did(context::task(), deadline);
         executor.timers.insert(key, (context::task(), waker));
         key
     })
@@ -334,6 +375,69 @@ impl Executor {
         self.tasks.get(task as usize).map(|task| task.actor)
     }
 
+    /// Notes the points at which other runs could part from this one, which `standing` tells from others at its start.
+    pub(crate) fn note_points(&mut self, standing: u64) {
+        self.points = Some(Box::new(PointLog::new(standing)));
+    }
+
+    /// The points that were noted.
+    pub(crate) fn points(&mut self) -> Option<Points> {
+        let noted = self.points.take()?;
+        let (tasks, operations) = (self.labels.texts(), self.labels.operation_texts());
+        Some(Points { tasks, operations, log: noted.log })
+    }
+
+    /// The step that was taken last: a label and a number of polls.
+    pub(crate) fn last_step(&self) -> (u64, u32) {
+        self.last_step
+    }
+
+    /// The running task begins an operation. Gives its number, and the hash of its label.
+    pub(crate) fn begin_operation(&mut self, kind: &'static str, index: u64) -> (usize, u64) {
+        let task = if context::task() == DRIVER { HARNESS } else { context::task() };
+        let (number, hash) = self.labels.add_operation(task, kind, index);
+        if let Some(points) = &mut self.points {
+            points.log.push(Point::Birth(number));
+            points.alive.push(number);
+        }
+        (number, hash)
+    }
+
+    /// An operation will be cancelled when its turn comes.
+    pub(crate) fn doom_operation(&mut self, number: usize, manner: u64) {
+        if let Some(points) = &mut self.points {
+            points.doomed.insert(number, manner);
+        }
+    }
+
+    /// An operation is over.
+    pub(crate) fn end_operation(&mut self, number: usize) {
+        if let Some(points) = &mut self.points {
+            points.alive.retain(|alive| *alive != number);
+            points.doomed.remove(&number);
+        }
+    }
+
+    /// Notes the step that was taken last, and the state that it left.
+    pub(crate) fn note_step(&mut self, task: u32) {
+        let Some(points) = &mut self.points else { return };
+        let tasks = &self.tasks;
+        let label = |task: u32| tasks.get(task as usize).map_or(0, |task| task.label);
+        let ready = self.ready.iter().map(|candidate| candidate.label);
+        let timers = self.timers.iter().flat_map(|((deadline, _), (task, _))| [*deadline, label(*task)]);
+        let state = points.fingerprint(ready.chain(timers).chain([context::now()]));
+        let polls = self.last_step.1;
+        points.log.push(Point::Step { task, polls, alive: points.alive.clone(), state });
+    }
+
+    /// Notes what `task` did, or what was done to it.
+    fn did(&mut self, task: u32, what: u64) {
+        if let Some(points) = &mut self.points {
+            let label = self.tasks.get(task as usize).map_or(0, |task| task.label);
+            points.did(task, label, what);
+        }
+    }
+
     pub(crate) fn labels(&self) -> &Labels {
         &self.labels
     }
@@ -357,6 +461,12 @@ impl Executor {
     }
 
     fn pick(&mut self) -> (u32, bool, Option<TaskFuture>) {
+        if let Some(points) = &mut self.points
+            && self.ready.len() > 1
+        {
+            let ready = self.ready.iter().map(|candidate| candidate.task).collect();
+            points.log.push(Point::Choice { polls: self.ready[0].polls, ready });
+        }
         let index = match self.ready.len() {
             1 => 0,
             count => self.schedule.pick(&self.ready).min(count - 1),
@@ -371,6 +481,8 @@ impl Executor {
         self.steps += 1;
         context::set_step(self.steps);
         trace::with_recording(|recording| recording.step(picked.label, picked.polls, context::now()));
+        self.last_step = (picked.label, picked.polls);
+        self.did(picked.task, context::now());
         let task = &mut self.tasks[picked.task as usize];
         task.state = State::Running;
         task.polls += 1;
@@ -402,6 +514,10 @@ impl Executor {
     }
 
     fn wake(&mut self, number: u32) {
+        if self.points.is_some() {
+            let by = self.tasks.get(context::task() as usize).map_or(0, |task| task.label);
+            self.did(number, mix(by, WOKEN));
+        }
         let Some(task) = self.tasks.get_mut(number as usize) else { return };
         match task.state {
             State::Idle => self.make_ready(number),

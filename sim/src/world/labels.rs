@@ -16,6 +16,8 @@ use crate::trace::mix;
 #[derive(Default)]
 pub(crate) struct Labels {
     names: Vec<Name>,
+    /// Operations have labels of the same kind, after the task that does them.
+    operations: Vec<Name>,
     /// How many children of one parent share kind and index, by the hash that they share.
     siblings: BTreeMap<u64, u32>,
 }
@@ -31,19 +33,49 @@ struct Name {
 impl Labels {
     /// Names the next task, and gives the hash of its label.
     pub(crate) fn add(&mut self, parent: u32, kind: &'static str, index: u64) -> u64 {
+        let name = self.name(parent, kind, index);
+        let hash = name.hash;
+        self.names.push(name);
+        hash
+    }
+
+    /// Names the next operation. Gives its number, and the hash of its label.
+    pub(crate) fn add_operation(&mut self, task: u32, kind: &'static str, index: u64) -> (usize, u64) {
+        let name = self.name(task, kind, index);
+        let hash = name.hash;
+        self.operations.push(name);
+        (self.operations.len() - 1, hash)
+    }
+
+    fn name(&mut self, parent: u32, kind: &'static str, index: u64) -> Name {
         let parent_hash = self.names.get(parent as usize).map_or(0, |name| name.hash);
         let shared = shared_hash(parent_hash, kind, index);
         let count = self.siblings.entry(shared).or_default();
         let nth = *count;
         *count += 1;
         let hash = mix(shared, u64::from(nth));
-        self.names.push(Name { parent, kind, index, nth, hash });
-        hash
+        Name { parent, kind, index, nth, hash }
     }
 
     /// The label's text.
     pub(crate) fn text(&self, task: u32) -> String {
-        let Some(name) = self.names.get(task as usize) else { return "harness".into() };
+        match self.names.get(task as usize) {
+            Some(name) => self.text_of(name),
+            None => "harness".into(),
+        }
+    }
+
+    /// The text of an operation's label.
+    pub(crate) fn operation_text(&self, operation: usize) -> String {
+        self.operations.get(operation).map(|name| self.text_of(name)).unwrap_or_default()
+    }
+
+    /// The texts of the operations' labels, by number.
+    pub(crate) fn operation_texts(&self) -> Vec<String> {
+        self.operations.iter().map(|name| self.text_of(name)).collect()
+    }
+
+    fn text_of(&self, name: &Name) -> String {
         let mut text = match name.parent {
             HARNESS => String::new(),
             parent => self.text(parent) + "/",

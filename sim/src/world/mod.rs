@@ -10,6 +10,9 @@ pub(crate) mod executor;
 mod knobs;
 mod labels;
 mod net;
+mod operation;
+mod own_faults;
+mod points;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -20,11 +23,13 @@ use runtime::{Instant, Runtime};
 
 pub(crate) use context::as_harness;
 pub use disk::Disk;
+pub(crate) use executor::{could_fail, did};
 pub use knobs::Knobs;
 pub(crate) use labels::hash_of_text as label_hash;
+pub use operation::Cancelled;
+pub use points::{Point, Points};
 
-use crate::case::Verdict;
-use crate::schedule::Schedule;
+use crate::case::{Case, Detail, Verdict};
 use door::Door;
 
 thread_local! {
@@ -48,18 +53,18 @@ pub struct Actor {
 
 impl World {
     /// Prepares this thread for a run.
-    pub(crate) fn start(
-        seed: u64,
-        knobs: Knobs,
-        schedule: Box<dyn Schedule>,
-        keep_departures: bool,
-    ) -> World {
+    pub(crate) fn start(case: &Case, detail: Detail) -> World {
         context::reset();
         net::reset();
-        knobs::set(knobs, seed);
+        knobs::set(case.knobs, case.seed);
+        own_faults::start(&case.faults);
+        operation::start(&case.cancels);
         DEADLINE.set(u64::MAX);
         FINDING.take();
-        executor::install(schedule, keep_departures);
+        executor::install(case.schedule.start(case.seed), detail == Detail::Full);
+        if detail == Detail::Points {
+            executor::with(|executor| executor.note_points(case.standing()));
+        }
         World(())
     }
 
@@ -106,7 +111,12 @@ impl World {
         });
         loop {
             match executor::step() {
-                executor::Step::Ran => {}
+                executor::Step::Ran { task } => {
+                    executor::with(|executor| executor.note_step(task));
+                    if let Err((task, panic)) = operation::after_step() {
+                        return verdict_of_panic(task, panic);
+                    }
+                }
                 executor::Step::Panicked { task, panic } => return verdict_of_panic(task, panic),
                 executor::Step::Idle { next_timer: None } => {
                     return Verdict::Hung { detail: "nothing is ready and no timer is set".into() };
