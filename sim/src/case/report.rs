@@ -107,6 +107,8 @@ pub struct Report {
     pub steps: u64,
     /// Simulated nanoseconds.
     pub sim_ns: u64,
+    /// Cancellations that the case wanted and that came about.
+    pub cancels: u64,
     /// One bit for each of [`runtime::MARKS`], in order: what the run came by.
     pub reached: Vec<u64>,
     /// When the run was recorded in full: what happened.

@@ -38,6 +38,10 @@ pub(super) enum Command {
     Sweep(SweepArgs),
     /// Run a case from a file
     Replay(ReplayArgs),
+    /// Cancel every operation of a case at every step of its life: by drop, by abort, by timeout
+    ///
+    /// Then pairs of cancellations, by sample. Without names: seed 0 of every scenario.
+    Cancel(CancelArgs),
     /// Put known bugs back, one at a time, and hunt each with the default sweep
     ///
     /// Without names: all of them, with what they are. A run counts as a hit if it fails with the bug and
@@ -91,6 +95,34 @@ pub(super) struct SweepArgs {
     /// Also write the JSON lines to this file, which must not exist yet
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
+    /// Where the first case of each kind of finding is saved
+    #[arg(long, value_name = "DIR", default_value = "findings")]
+    pub(super) findings: PathBuf,
+    #[command(flatten)]
+    pub(super) jobs: Jobs,
+    #[command(flatten)]
+    pub(super) patience: Patience,
+}
+
+#[derive(Args)]
+pub(super) struct CancelArgs {
+    /// Which scenarios; all of them, when none is named
+    pub(super) scenarios: Vec<String>,
+    /// Which seed of each scenario
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..i64::MAX as u64))]
+    pub(super) seed: u64,
+    /// Which seeds of each scenario, as in 0..20
+    #[arg(long, value_name = "A..B", value_parser = seeds, conflicts_with = "seed")]
+    pub(super) seeds: Option<Range<u64>>,
+    /// A case file, instead of seeds of scenarios
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["scenarios", "seed", "seeds"])]
+    pub(super) case: Option<PathBuf>,
+    /// How many pairs of cancellations to try in each case
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    pub(super) pairs: u64,
+    /// Put a known bug back
+    #[arg(long = "relapse", value_name = "BUG")]
+    pub(super) relapses: Vec<String>,
     /// Where the first case of each kind of finding is saved
     #[arg(long, value_name = "DIR", default_value = "findings")]
     pub(super) findings: PathBuf,

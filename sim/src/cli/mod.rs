@@ -22,6 +22,7 @@
 mod args;
 mod audit;
 mod bugs;
+mod cancel;
 mod files;
 mod print;
 mod progress;
@@ -91,6 +92,7 @@ fn carry_out(program: Program, (printer, command): (Printer, Command)) -> Result
         Command::Run(args) => run::run(program, args, printer, stop),
         Command::Sweep(args) => sweep::sweep(program, args, printer, stop),
         Command::Replay(args) => run::replay(args, printer, stop),
+        Command::Cancel(args) => cancel::cancel(program, args, printer, stop),
         Command::Bugs(args) => bugs::bugs(program, args, printer, stop),
         Command::Audit(args) => audit::audit(program, args, printer, stop),
         Command::Worker => Ok(work(program.scenarios).map(|()| Ending::Held)?),

@@ -19,6 +19,11 @@ impl Progress {
         Progress(bar)
     }
 
+    pub(super) fn at_of(&self, runs: u64, all: u64) {
+        self.0.set_length(all);
+        self.0.set_position(runs);
+    }
+
     pub(super) fn at(&self, runs: u64) {
         self.0.set_position(runs);
     }

@@ -13,6 +13,7 @@ use super::{Ending, Failure, Program, files, input, known_relapses};
 use crate::case::Verdict;
 use crate::explore::{
     Answer, Crew, CrewError, Death, Edit, Evidence, Order, Outcome, Source, Stop, Told, WorkerProcess,
+    named_in,
 };
 
 /// Runs a seed.
@@ -28,8 +29,7 @@ pub(super) fn run(program: Program, args: RunArgs, printer: Printer, stop: Stop)
     }
     let mut edits = args.edits;
     if !args.relapses.is_empty() {
-        let list = toml::Value::try_from(&args.relapses).map_err(|error| input(error.to_string()))?;
-        edits.insert(0, Edit { path: "relapses".into(), value: list.to_string() });
+        edits.insert(0, Edit::relapses(&args.relapses));
     }
     let source = Source::Seed { scenario: args.scenario.clone(), seed: args.seed };
     let who = (args.scenario, args.seed);
@@ -122,12 +122,6 @@ fn tell(crew: &Crew, who: (String, u64), order: Order) -> Result<Told, Failure> 
         }
         Err(death) => Err(CrewError::from(death).into()),
     }
-}
-
-fn named_in(case: &str) -> Option<(String, u64)> {
-    let case: toml::Table = toml::from_str(case).ok()?;
-    let seed = case.get("seed")?.as_integer()?;
-    Some((case.get("scenario")?.as_str()?.into(), u64::try_from(seed).ok()?))
 }
 
 fn verdict(outcome: &Outcome) -> String {

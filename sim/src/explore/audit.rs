@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::crew::Manner;
+use super::crew::{Manner, Runs};
 use super::{Crew, CrewError, Plan, Telling};
 
 /// A run's name that means the same in every build: scenario and seed.
@@ -69,7 +69,7 @@ fn digests(
 ) -> Result<Digests, CrewError> {
     let mut digests = Digests::new();
     let telling = if fresh { Telling::FromToml } else { Telling::Each };
-    crew.work_through(plan, Manner { telling, fresh, at_most: None }, &mut |swept| {
+    crew.work_through(Runs::Planned(plan), Manner { telling, fresh, at_most: None }, &mut |swept| {
         let told = swept.told.into_iter();
         digests.extend(told.map(|(_, outcome)| ((outcome.scenario, outcome.seed), outcome.digest)));
         progress(digests.len() as u64);

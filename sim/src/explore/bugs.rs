@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 
-use super::crew::Manner;
+use super::crew::{Manner, Runs};
 use super::{Crew, CrewError, Outcome, Plan, Telling};
 
 /// A bug of the grid's history that can be put back with `relapse!`.
@@ -39,7 +39,7 @@ pub fn hunt(crew: &Crew, quarry: &Quarry, progress: &mut dyn FnMut(u64)) -> Resu
     let mut hunt = Hunt::default();
     let manner = Manner { telling: Telling::Relapses, fresh: false, at_most: None };
     let enough = quarry.enough.unwrap_or(usize::MAX);
-    crew.work_through(&quarry.plan, manner, &mut |swept| {
+    crew.work_through(Runs::Planned(&quarry.plan), manner, &mut |swept| {
         hunt.runs = swept.runs.end;
         for (run, outcome) in swept.told {
             hunt.hits.push((run, outcome));

@@ -13,7 +13,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::one_core;
-use super::{Answer, Death, Order, Outcome, Plan, Stop, Stopwatch, Tally, Telling, WorkerProcess};
+use super::order::named_in;
+use super::{
+    Answer, Death, Order, Outcome, Plan, Source, Stop, Stopwatch, Tally, Telling, Variations, WorkerProcess,
+};
 use crate::case::Verdict;
 
 /// How runs are supervised.
@@ -51,6 +54,35 @@ pub(super) struct Swept {
     pub(super) told: Vec<(u64, Outcome)>,
 }
 
+/// Which runs there are to work through.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Runs<'a> {
+    /// Those of a plan.
+    Planned(&'a Plan),
+    /// Variations of one case.
+    Varied(&'a Variations),
+}
+
+impl Runs<'_> {
+    fn count(&self) -> u64 {
+        match self {
+            Runs::Planned(plan) => plan.runs,
+            Runs::Varied(variations) => variations.deviations.len() as u64,
+        }
+    }
+
+    fn order(&self, runs: Range<u64>, telling: Telling) -> Order {
+        match self {
+            Runs::Planned(plan) => Order::Sweep { plan: (*plan).clone(), runs, telling },
+            Runs::Varied(variations) => {
+                let (base, first) = (variations.base.clone(), runs.start);
+                let deviations = variations.deviations[runs.start as usize..runs.end as usize].to_vec();
+                Order::Vary { variations: Variations { base, deviations }, first }
+            }
+        }
+    }
+}
+
 /// How a plan is worked through.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manner {
@@ -75,21 +107,31 @@ impl Crew {
         }
     }
 
-    /// Works through a plan. `take` is given the results in the plan's order, without gaps unless somebody stopped
+    /// The case of a variation, as TOML.
+    pub(super) fn case_of(&self, variations: &Variations, run: u64) -> Result<String, CrewError> {
+        let (base, deviations) = (variations.base.clone(), variations.deviations[run as usize].clone());
+        let source = Source::Varied { base, deviations };
+        match self.ask(&Order::Make { source, edits: Vec::new() })? {
+            Answer::Made(case) => Ok(case),
+            _ => Err(CrewError::Defect("a worker answered what it was not asked".into())),
+        }
+    }
+
+    /// Works through runs. `take` is given the results in the plan's order, without gaps unless somebody stopped
     /// the work, and may end it.
     pub(super) fn work_through(
         &self,
-        plan: &Plan,
+        runs: Runs<'_>,
         manner: Manner,
         take: &mut dyn FnMut(Swept) -> ControlFlow<()>,
     ) -> Result<(), CrewError> {
         let chunk = match manner.fresh {
             true => 1,
-            false => (plan.runs / (self.jobs as u64 * 8)).clamp(1, CHUNK),
+            false => (runs.count() / (self.jobs as u64 * 8)).clamp(1, CHUNK),
         };
         let queue = Queue {
             next: AtomicU64::new(0),
-            end: plan.runs,
+            end: runs.count(),
             chunk,
             closed: AtomicBool::new(false),
             watch: Stopwatch::start(),
@@ -103,7 +145,7 @@ impl Crew {
                 scope.spawn(move || {
                     // Its worker inherits that.
                     one_core::stay_on(hand);
-                    let mut hand = Hand { crew: self, plan, manner, worker: None };
+                    let mut hand = Hand { crew: self, runs, manner, worker: None };
                     while let Some(runs) = queue.take() {
                         if sender.send(hand.sweep(runs)).is_err() {
                             return;
@@ -175,7 +217,7 @@ fn in_order(
 /// One worker after another, on one thread.
 struct Hand<'a> {
     crew: &'a Crew,
-    plan: &'a Plan,
+    runs: Runs<'a>,
     manner: Manner,
     worker: Option<WorkerProcess>,
 }
@@ -211,10 +253,19 @@ impl Hand<'_> {
             }
             Err(again) => Verdict::Stuck { detail: again.how },
         };
-        let (scenario, seed) = self.plan.coordinate(run);
-        let name = &self.plan.scenarios[scenario];
-        let outcome = Outcome::without_report(verdict, name, seed, &self.plan.replay(run));
-        let mut tally = Tally::new(self.plan.scenarios.len());
+        let (scenario, outcome, scenarios) = match self.runs {
+            Runs::Planned(plan) => {
+                let (scenario, seed) = plan.coordinate(run);
+                let name = &plan.scenarios[scenario];
+                let outcome = Outcome::without_report(verdict, name, seed, &plan.replay(run));
+                (scenario, outcome, plan.scenarios.len())
+            }
+            Runs::Varied(variations) => {
+                let (name, seed) = named_in(&variations.base).unwrap_or_default();
+                (0, Outcome::without_report(verdict, &name, seed, ""), 1)
+            }
+        };
+        let mut tally = Tally::new(scenarios);
         tally.count_lost(scenario, &outcome);
         let tell = self.manner.telling != Telling::Relapses || self.healthy_passes(run)?;
         let told = if tell { vec![(run, outcome)] } else { Vec::new() };
@@ -223,35 +274,30 @@ impl Hand<'_> {
 
     /// Whether a run passes without the plan's relapses.
     fn healthy_passes(&mut self, run: u64) -> Result<bool, CrewError> {
-        let healthy = Plan { relapses: Vec::new(), ..self.plan.clone() };
-        let swept = self.ask_of(healthy, run..run + 1, Telling::Findings)?;
+        let Runs::Planned(plan) = self.runs else { return Ok(true) };
+        let plan = Plan { relapses: Vec::new(), ..plan.clone() };
+        let runs = run..run + 1;
+        let swept = self.give(Order::Sweep { plan, runs: runs.clone(), telling: Telling::Findings }, runs)?;
         Ok(swept.is_ok_and(|swept| swept.told.is_empty()))
     }
 
     fn ask(&mut self, runs: Range<u64>) -> Result<Result<Swept, Lost>, CrewError> {
-        self.ask_of(self.plan.clone(), runs, self.manner.telling)
+        self.give(self.runs.order(runs.clone(), self.manner.telling), runs)
     }
 
-    fn ask_of(
-        &mut self,
-        plan: Plan,
-        runs: Range<u64>,
-        telling: Telling,
-    ) -> Result<Result<Swept, Lost>, CrewError> {
+    fn give(&mut self, order: Order, runs: Range<u64>) -> Result<Result<Swept, Lost>, CrewError> {
         let worker = match &mut self.worker {
             Some(worker) => worker,
             none => none.insert(WorkerProcess::start(self.crew.patience, &self.crew.stop)?),
         };
-        let answer = worker.ask(&Order::Sweep { plan, runs: runs.clone(), telling });
+        let answer = worker.ask(&order);
         if self.manner.fresh || answer.is_err() {
             self.worker = None;
         }
         match answer {
             Ok(Answer::Swept { runs, tally, told }) => Ok(Ok(Swept { runs, tally, told })),
             Ok(Answer::Refused(why)) => Err(CrewError::Refused(why)),
-            Ok(Answer::Made(_) | Answer::Played(_)) => {
-                Err(CrewError::Defect("a worker answered what it was not asked".into()))
-            }
+            Ok(_) => Err(CrewError::Defect("a worker answered what it was not asked".into())),
             Err(Death::OnRun { run, how, killed }) if runs.contains(&run) => {
                 Ok(Err(Lost { run, how, killed }))
             }

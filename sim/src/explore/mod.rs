@@ -9,10 +9,11 @@
 //! | [`Outcome`] | what became of one run, in words |
 //! | [`work`] | the child: takes orders on stdin, answers on stdout |
 //! | [`Crew`] | the parent: hands out the indices of a plan, and replaces workers that die |
-//! | [`sweep`], [`hunt`], [`audit`] | what is asked of a crew |
+//! | [`sweep`], [`hunt`], [`audit`], [`cancel_everywhere`] | what is asked of a crew |
 
 mod audit;
 mod bugs;
+mod cancel;
 mod crew;
 mod evidence;
 mod one_core;
@@ -22,18 +23,21 @@ mod stop;
 mod stopwatch;
 mod sweep;
 mod tally;
+mod variation;
 mod worker;
 mod worker_process;
 
 pub use audit::{Audit, Coordinate, Difference, Digests, audit};
 pub use bugs::{Hunt, KnownBug, Quarry, hunt};
+pub use cancel::{Cancelled, cancel_everywhere};
 pub use crew::{Crew, CrewError};
 pub use evidence::{Evidence, Outcome};
-pub use order::{Answer, Edit, Order, Source, Telling, Told};
+pub use order::{Answer, Edit, Order, Source, Telling, Told, named_in};
 pub use plan::Plan;
 pub use stop::Stop;
 pub use stopwatch::Stopwatch;
 pub use sweep::{Sweep, Sweeping, sweep};
 pub use tally::{ScenarioTally, Tally};
+pub use variation::{Deviation, Variations};
 pub use worker::work;
 pub use worker_process::{Death, WorkerProcess};

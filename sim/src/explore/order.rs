@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Outcome, Plan, Tally};
+use super::{Deviation, Outcome, Plan, Tally, Variations};
 use crate::case::{Case, CaseError, Scenarios};
+use crate::world::Points;
 
 /// What a worker is asked to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,6 +19,20 @@ pub enum Order {
         runs: Range<u64>,
         /// What to tell.
         telling: Telling,
+    },
+    /// Run variations of a case, and tell the findings.
+    Vary {
+        /// The case and the variations of this order.
+        variations: Variations,
+        /// The number of the first of them.
+        first: u64,
+    },
+    /// Run a case and tell the points at which others can part from it.
+    Points {
+        /// Where the case comes from.
+        source: Source,
+        /// What to vary in it.
+        deviations: Vec<Deviation>,
     },
     /// Make a case, and give it back as TOML.
     Make {
@@ -69,6 +84,13 @@ pub enum Source {
     },
     /// Somebody wrote it.
     Toml(String),
+    /// A case and what it has more.
+    Varied {
+        /// The case as TOML.
+        base: String,
+        /// What it has more.
+        deviations: Vec<Deviation>,
+    },
 }
 
 /// A change to a case: the value at a dotted path of its TOML.
@@ -83,7 +105,7 @@ pub struct Edit {
 /// What a worker says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Answer {
-    /// To [`Order::Sweep`].
+    /// To [`Order::Sweep`] and [`Order::Vary`].
     Swept {
         /// Which runs.
         runs: Range<u64>,
@@ -91,6 +113,15 @@ pub enum Answer {
         tally: Tally,
         /// What was to be told, with the run's number, in order.
         told: Vec<(u64, Outcome)>,
+    },
+    /// To [`Order::Points`].
+    Points {
+        /// The case as TOML, without what was varied.
+        case: String,
+        /// What became of it.
+        outcome: Outcome,
+        /// Its points.
+        points: Points,
     },
     /// To [`Order::Make`].
     Made(String),
@@ -111,6 +142,13 @@ pub struct Told {
     pub waits: Option<String>,
 }
 
+/// Scenario and seed of a case file that nobody has read closely.
+pub fn named_in(case: &str) -> Option<(String, u64)> {
+    let case: toml::Table = toml::from_str(case).ok()?;
+    let seed = case.get("seed")?.as_integer()?;
+    Some((case.get("scenario")?.as_str()?.into(), u64::try_from(seed).ok()?))
+}
+
 impl Source {
     /// The case, edited, as TOML that has been read back and found good. The error is one line.
     pub(super) fn make(self, edits: &[Edit], scenarios: Scenarios) -> Result<String, String> {
@@ -122,6 +160,10 @@ impl Source {
                 Case::draw(scenario.map_err(|error| error.to_string())?, seed)
                     .to_toml()
                     .map_err(unwritable)?
+            }
+            Source::Varied { base, deviations } => {
+                let base = Case::from_toml(&base, scenarios).map_err(|error| error.to_string())?;
+                base.varied(&deviations).to_toml().map_err(unwritable)?
             }
             Source::Run { plan, index } => plan.case(index, scenarios)?.to_toml().map_err(unwritable)?,
         };
@@ -156,6 +198,12 @@ impl Edit {
             }
             _ => Err("write path=value, as in knobs.job_us=0".into()),
         }
+    }
+
+    /// Puts known bugs back.
+    pub fn relapses(names: &[String]) -> Edit {
+        let list = names.iter().map(|name| toml::Value::String(name.clone())).collect();
+        Edit { path: "relapses".into(), value: toml::Value::Array(list).to_string() }
     }
 
     fn apply(&self, text: &str) -> Result<String, String> {

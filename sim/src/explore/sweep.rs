@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::crew::Manner;
+use super::crew::{Manner, Runs};
 use super::{Crew, CrewError, Outcome, Plan, Stopwatch, Tally, Telling};
 
 /// What to sweep, and how.
@@ -41,7 +41,7 @@ pub fn sweep(
     let mut findings = Vec::new();
     let telling = if sweeping.each { Telling::Each } else { Telling::Findings };
     let manner = Manner { telling, fresh: false, at_most: sweeping.at_most };
-    crew.work_through(&sweeping.plan, manner, &mut |swept| {
+    crew.work_through(Runs::Planned(&sweeping.plan), manner, &mut |swept| {
         tally.add(&swept.tally);
         for (run, outcome) in swept.told {
             tell(&outcome);

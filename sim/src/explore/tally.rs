@@ -25,6 +25,8 @@ pub struct ScenarioTally {
     pub passed: u64,
     /// Polls.
     pub steps: u64,
+    /// Cancellations that their cases wanted and that came about.
+    pub cancels: u64,
     /// Real time that they took, drawing included.
     pub busy: Duration,
 }
@@ -44,6 +46,7 @@ impl ScenarioTally {
         self.runs += other.runs;
         self.passed += other.passed;
         self.steps += other.steps;
+        self.cancels += other.cancels;
         self.busy += other.busy;
     }
 }
@@ -60,6 +63,7 @@ impl Tally {
             runs: 1,
             passed: u64::from(report.verdict.is_pass()),
             steps: report.steps,
+            cancels: report.cancels,
             busy,
         });
         self.reach(&report.reached);
@@ -68,7 +72,7 @@ impl Tally {
     /// Counts a finding that came without a report.
     pub fn count_lost(&mut self, scenario: usize, outcome: &Outcome) {
         let steps = outcome.steps;
-        self.scenarios[scenario].add(&ScenarioTally { runs: 1, passed: 0, steps, busy: Duration::ZERO });
+        self.scenarios[scenario].add(&ScenarioTally { runs: 1, steps, ..ScenarioTally::default() });
     }
 
     /// Adds another tally of the same plan.

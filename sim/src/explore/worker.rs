@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 
-use super::{Answer, Order, Outcome, Plan, Stopwatch, Tally, Telling, Told};
+use super::{Answer, Deviation, Order, Outcome, Plan, Source, Stopwatch, Tally, Telling, Told, Variations};
 use crate::case::{Case, Detail, Report, Scenarios, Verdict, run};
 
 /// Works until stdin ends, or stdout has nobody to read it.
@@ -109,6 +109,8 @@ impl Bench {
     fn carry_out(&mut self, order: Order) -> Answer {
         let done = match order {
             Order::Sweep { plan, runs, telling } => self.sweep(&plan, runs, telling),
+            Order::Vary { variations, first } => self.vary(&variations, first),
+            Order::Points { source, deviations } => self.points(source, &deviations),
             Order::Make { source, edits } => {
                 self.note.on(0);
                 source.make(&edits, self.scenarios).map(Answer::Made)
@@ -157,6 +159,38 @@ impl Bench {
             }
         }
         Ok(Answer::Swept { runs, tally, told })
+    }
+
+    /// Runs variations of one case.
+    fn vary(&mut self, variations: &Variations, first: u64) -> Result<Answer, String> {
+        self.note.on(first);
+        let base = Case::from_toml(&variations.base, self.scenarios).map_err(|error| error.to_string())?;
+        let mut tally = Tally::new(1);
+        let mut told = Vec::new();
+        for (deviations, index) in variations.deviations.iter().zip(first..) {
+            self.note.on(index);
+            let case = base.varied(deviations);
+            let watch = Stopwatch::start();
+            let mut report = run(&case, Detail::Digest);
+            let busy = watch.elapsed();
+            if !report.verdict.is_pass() {
+                self.note.on(index);
+                report = confirm(&case, report);
+                told.push((index, Outcome::of(&report, case.scenario.name(), case.seed, "")));
+            }
+            tally.count(0, &report, busy);
+        }
+        Ok(Answer::Swept { runs: first..first + variations.deviations.len() as u64, tally, told })
+    }
+
+    fn points(&mut self, source: Source, deviations: &[Deviation]) -> Result<Answer, String> {
+        self.note.on(0);
+        let text = source.make(&[], self.scenarios)?;
+        let case = Case::from_toml(&text, self.scenarios).map_err(|error| error.to_string())?;
+        self.note.on(0);
+        let report = run(&case.varied(deviations), Detail::Points);
+        let outcome = Outcome::of(&report, case.scenario.name(), case.seed, "");
+        Ok(Answer::Points { case: text, outcome, points: report.points.unwrap_or_default() })
     }
 
     fn case(&self, plan: &Plan, index: u64, telling: Telling) -> Result<Case, String> {

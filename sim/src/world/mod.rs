@@ -10,7 +10,7 @@ pub(crate) mod executor;
 mod knobs;
 mod labels;
 mod net;
-mod operation;
+pub(crate) mod operation;
 mod own_faults;
 mod points;
 

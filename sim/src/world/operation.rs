@@ -16,7 +16,7 @@ use super::{World, context, executor};
 use crate::case::{Cancel, Manner};
 
 /// What is noted of a task whose operation was cancelled.
-const CANCELLED: u64 = 0xCA9C_E11E_D000;
+const GIVEN_UP: u64 = 0xCA9C_E11E_D000;
 
 /// The operation was cancelled: its future is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +41,8 @@ thread_local! {
     static OPERATIONS: RefCell<Operations> = RefCell::default();
     /// Whether anything is to be cancelled after some step.
     static ARMED: Cell<bool> = const { Cell::new(false) };
+    /// How many operations have been cancelled.
+    static CANCELLED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Prepares this thread for a run with these cancellations.
@@ -58,8 +60,14 @@ pub(crate) fn start(cancels: &[Cancel]) {
             }
         }
     }
+    CANCELLED.set(0);
     ARMED.set(!operations.after.is_empty());
     OPERATIONS.set(operations);
+}
+
+/// How many operations of this run the case has cancelled so far.
+pub(crate) fn count_cancelled() -> u64 {
+    CANCELLED.get()
 }
 
 /// Carries out what is to be cancelled after the step that has just ended.
@@ -129,12 +137,13 @@ impl<T: Send + 'static> Alive for Slot<T> {
             state.cancelled = Some(manner);
             if manner == Manner::Drop { state.work.take() } else { None }
         };
+        CANCELLED.set(CANCELLED.get() + 1);
         if manner != Manner::Drop {
             executor::with(|executor| executor.doom_operation(self.number, manner as u64));
         }
         let outer = context::set_task(self.task);
         context::refuel();
-        executor::did(|| CANCELLED ^ self.hash ^ manner as u64);
+        executor::did(|| GIVEN_UP ^ self.hash ^ manner as u64);
         tracing::debug!(target: "cancel", operation = executor::operation_label(self.number), "{}", manner.name());
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(doomed)));
         executor::wake(self.task);
@@ -158,6 +167,8 @@ impl<T: Send + 'static> Operation<T> {
         let state = State { work: self.work.take(), cancelled: at_birth };
         let slot = Arc::new(Slot { hash, number, task: context::task(), state: Mutex::new(state) });
         if let Some(manner) = at_birth {
+            CANCELLED.set(CANCELLED.get() + 1);
+            executor::did(|| GIVEN_UP ^ hash ^ manner as u64);
             tracing::debug!(target: "cancel", operation = executor::operation_label(number), "{} at once", manner.name());
         }
         OPERATIONS.with_borrow_mut(|operations| operations.alive.push(slot.clone()));

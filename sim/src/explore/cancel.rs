@@ -1,0 +1,163 @@
+//! Every cancel point of a case, taken one after the other: each operation, at its birth and after each step of the world in
+//! its life, by each manner. Then pairs of them, by sample.
+
+use std::ops::ControlFlow;
+
+use super::crew::{Manner as Working, Runs};
+use super::{Answer, Crew, CrewError, Deviation, Order, Outcome, Source, Tally, Telling, Variations};
+use crate::case::{Cancel, Dice, Manner};
+use crate::world::{Point, Points};
+
+/// What was cancelled in a case, and what came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Cancelled {
+    /// Operations that the case has.
+    pub operations: u64,
+    /// Cancel points: an operation, a step, a manner.
+    pub points: u64,
+    /// How many of them were taken: the run came by and the operation was cancelled.
+    pub taken: u64,
+    /// Pairs of points that were tried.
+    pub pairs: u64,
+    /// In how many of them both were taken. The first one changes the run, so the second need not come about.
+    pub pairs_taken: u64,
+    /// What was found, each with its case as TOML.
+    pub findings: Vec<(Outcome, String)>,
+}
+
+/// Takes every cancel point of a case, and then `pairs` pairs of them. `progress` is called with the number of runs done so
+/// far and of those to do.
+///
+/// A case that fails before anything is cancelled is the only finding then.
+pub fn cancel_everywhere(
+    crew: &Crew,
+    source: Source,
+    pairs: u64,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Cancelled, CrewError> {
+    let (base, points) = match crew.ask(&Order::Points { source, deviations: Vec::new() })? {
+        Answer::Points { case, outcome: Outcome { evidence: None, .. }, points, .. } => (case, points),
+        Answer::Points { outcome, case, .. } => {
+            // What fails anyway says nothing about cancelling.
+            return Ok(Cancelled { findings: vec![(outcome, case)], ..Cancelled::default() });
+        }
+        _ => return Err(CrewError::Defect("a worker answered what it was not asked".into())),
+    };
+    let cancels = cancel_points(&points);
+    let single = cancels.iter().map(|cancel| vec![Deviation::Cancel(cancel.clone())]).collect();
+    let double = sample_pairs(&cancels, pairs);
+    let (points_count, pairs_count) = (cancels.len() as u64, double.len() as u64);
+    let all = points_count + pairs_count;
+    let mut cancelled = Cancelled {
+        operations: points.operations.len() as u64,
+        points: points_count,
+        pairs: pairs_count,
+        ..Cancelled::default()
+    };
+    let single = Variations { base: base.clone(), deviations: single };
+    let tally = work_through(crew, &single, &mut cancelled.findings, &mut |runs| progress(runs, all))?;
+    cancelled.taken = tally.total().cancels;
+    let double = Variations { base, deviations: double };
+    let tally =
+        work_through(crew, &double, &mut cancelled.findings, &mut |runs| progress(points_count + runs, all))?;
+    cancelled.pairs_taken = tally.total().cancels.saturating_sub(pairs_count);
+    match crew.stop.is_wanted() {
+        true => Err(CrewError::Stopped),
+        false => Ok(cancelled),
+    }
+}
+
+/// Runs variations. Findings are told with their cases.
+fn work_through(
+    crew: &Crew,
+    variations: &Variations,
+    findings: &mut Vec<(Outcome, String)>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Tally, CrewError> {
+    let mut tally = Tally::new(1);
+    let mut found = Vec::new();
+    let working = Working { telling: Telling::Findings, fresh: false, at_most: None };
+    crew.work_through(Runs::Varied(variations), working, &mut |swept| {
+        tally.add(&swept.tally);
+        found.extend(swept.told);
+        progress(tally.total().runs);
+        ControlFlow::Continue(())
+    })?;
+    for (run, outcome) in found {
+        findings.push((outcome, crew.case_of(variations, run)?));
+    }
+    Ok(tally)
+}
+
+/// All cancel points of a run, in its order.
+fn cancel_points(points: &Points) -> Vec<Cancel> {
+    let mut cancels = Vec::new();
+    let mut take = |operation: usize, after: Option<String>| {
+        let cancel =
+            |by| Cancel { operation: points.operations[operation].clone(), after: after.clone(), by };
+        cancels.extend(Manner::ALL.map(cancel));
+    };
+    for point in &points.log {
+        match point {
+            Point::Birth(operation) => take(*operation, None),
+            Point::Step { task, polls, alive, .. } => {
+                let step = format!("{}#{polls}", points.tasks[*task as usize]);
+                alive.iter().for_each(|operation| take(*operation, Some(step.clone())));
+            }
+            Point::Choice { .. } | Point::Fault(_) => {}
+        }
+    }
+    cancels
+}
+
+/// Pairs of points of different operations, in the run's order.
+fn sample_pairs(cancels: &[Cancel], count: u64) -> Vec<Vec<Deviation>> {
+    let mut dice = Dice::new(cancels.len() as u64, "pairs of cancel points");
+    let mut pair = || {
+        let mut places = [dice.below(cancels.len() as u64), dice.below(cancels.len() as u64)];
+        places.sort_unstable();
+        let [first, second] = places.map(|place| &cancels[place as usize]);
+        let both = || vec![Deviation::Cancel(first.clone()), Deviation::Cancel(second.clone())];
+        (first.operation != second.operation).then(both)
+    };
+    match cancels.first() {
+        Some(one) if cancels.iter().any(|other| other.operation != one.operation) => {
+            std::iter::repeat_with(&mut pair).flatten().take(count as usize).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_in_an_operations_life_is_a_point_by_every_manner() {
+        let step = |polls, alive| Point::Step { task: 0, polls, alive, state: 0 };
+        let points = Points {
+            tasks: vec!["reader.0".into()],
+            operations: vec!["reader.0/read.0".into(), "reader.0/read.1".into()],
+            log: vec![
+                step(0, vec![]),
+                Point::Birth(0),
+                step(1, vec![0]),
+                step(2, vec![0]),
+                Point::Birth(1),
+                step(3, vec![1]),
+            ],
+        };
+        let cancels = cancel_points(&points);
+        assert_eq!(cancels.len(), 3 * (2 + 3));
+        let after: Vec<_> = cancels.iter().step_by(3).map(|cancel| cancel.after.as_deref()).collect();
+        assert_eq!(after, [None, Some("reader.0#1"), Some("reader.0#2"), None, Some("reader.0#3")]);
+
+        let pairs = sample_pairs(&cancels, 50);
+        assert_eq!(pairs.len(), 50);
+        for pair in pairs {
+            let [Deviation::Cancel(first), Deviation::Cancel(second)] = &pair[..] else { panic!("{pair:?}") };
+            assert_eq!((&*first.operation, &*second.operation), ("reader.0/read.0", "reader.0/read.1"));
+        }
+        assert!(sample_pairs(&cancels[..3], 50).is_empty());
+    }
+}
