@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cancel, Case, Scenarios};
+use super::{Cancel, Case, Expect, Scenarios};
 use crate::fault::Fault;
 use crate::schedule::ScheduleSpec;
 use crate::world::Knobs;
@@ -45,6 +45,9 @@ struct CaseFile {
     faults: Vec<Fault>,
     #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "cancel")]
     cancels: Vec<Cancel>,
+    /// No part of the run: for those who compare.
+    #[serde(default, skip_serializing)]
+    expect: Option<Expect>,
 }
 
 impl Case {
@@ -59,17 +62,14 @@ impl Case {
             workload: self.workload.to_toml()?,
             faults: self.faults.clone(),
             cancels: self.cancels.clone(),
+            expect: None,
         };
         toml::to_string(&file)
     }
 
     /// Reads a case.
     pub fn from_toml(text: &str, scenarios: Scenarios) -> Result<Case, CaseError> {
-        let one_line = |error: toml::de::Error| {
-            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
-            CaseError::Malformed(format!("line {line}: {}", error.message().replace('\n', " ")))
-        };
-        let file: CaseFile = toml::from_str(text).map_err(one_line)?;
+        let file = CaseFile::read(text)?;
         let scenario = scenarios.find(&file.scenario).ok_or(CaseError::UnknownScenario(file.scenario))?;
         let known = |name: &String| runtime::RELAPSES.iter().any(|relapse| relapse.name == name);
         if let Some(unknown) = file.relapses.iter().find(|name| !known(name)) {
@@ -87,6 +87,22 @@ impl Case {
             workload,
             faults: file.faults,
             cancels: file.cancels,
+        })
+    }
+}
+
+impl Expect {
+    /// What a case file expects of its case; nothing in particular, when it does not say.
+    pub fn from_toml(text: &str) -> Result<Expect, CaseError> {
+        CaseFile::read(text).map(|file| file.expect.unwrap_or_default())
+    }
+}
+
+impl CaseFile {
+    fn read(text: &str) -> Result<CaseFile, CaseError> {
+        toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            CaseError::Malformed(format!("line {line}: {}", error.message().replace('\n', " ")))
         })
     }
 }

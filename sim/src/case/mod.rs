@@ -7,6 +7,7 @@ mod file;
 mod report;
 mod run;
 mod scenario;
+mod symptom;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ pub use file::CaseError;
 pub use report::{Report, Verdict};
 pub use run::{Detail, run};
 pub use scenario::{Draft, Scenario, Scenarios, Workload};
+pub use symptom::{Expect, Symptom, WaitEnd};
 
 use crate::fault::Fault;
 use crate::schedule::ScheduleSpec;

@@ -49,6 +49,11 @@ pub(super) enum Command {
     Bugs(BugsArgs),
     /// Check that a seed has the same digest alone in a fresh process and in sweeps
     Audit(AuditArgs),
+    /// Make a case that fails smaller, as long as it fails alike
+    ///
+    /// Workload, faults, cancellations and schedule shrink together, down to where removing any one thing
+    /// loses the failure.
+    Shrink(ShrinkArgs),
     #[command(hide = true)]
     Worker,
 }
@@ -174,6 +179,29 @@ pub(super) struct AuditArgs {
     pub(super) jobs: Jobs,
     #[command(flatten)]
     pub(super) patience: Patience,
+}
+
+#[derive(Args)]
+pub(super) struct ShrinkArgs {
+    /// The case file
+    pub(super) file: PathBuf,
+    /// Write the smaller case to this file, which must not exist yet, instead of printing it
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    /// Add what the case comes to, as `seedgrid corpus` compares it
+    #[arg(long)]
+    pub(super) expect: bool,
+    /// For how long at the most, as in 60s or 5m
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub(super) at_most: Duration,
+    /// The most cases that are tried
+    #[arg(long, value_name = "CASES", default_value_t = 1_000_000)]
+    pub(super) attempts: u64,
+    /// How long a case may go without a sign of progress, in real time
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub(super) patience: Duration,
+    #[command(flatten)]
+    pub(super) jobs: Jobs,
 }
 
 #[derive(Args)]

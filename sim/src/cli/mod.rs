@@ -28,6 +28,7 @@ mod print;
 mod progress;
 mod run;
 mod scenarios;
+mod shrink;
 mod sweep;
 
 use std::io;
@@ -95,6 +96,7 @@ fn carry_out(program: Program, (printer, command): (Printer, Command)) -> Result
         Command::Cancel(args) => cancel::cancel(program, args, printer, stop),
         Command::Bugs(args) => bugs::bugs(program, args, printer, stop),
         Command::Audit(args) => audit::audit(program, args, printer, stop),
+        Command::Shrink(args) => shrink::shrink(args, printer, stop),
         Command::Worker => Ok(work(program.scenarios).map(|()| Ending::Held)?),
     }
 }

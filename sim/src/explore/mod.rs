@@ -9,7 +9,7 @@
 //! | [`Outcome`] | what became of one run, in words |
 //! | [`work`] | the child: takes orders on stdin, answers on stdout |
 //! | [`Crew`] | the parent: hands out the indices of a plan, and replaces workers that die |
-//! | [`sweep`], [`hunt`], [`audit`], [`cancel_everywhere`] | what is asked of a crew |
+//! | [`sweep`], [`hunt`], [`audit`], [`cancel_everywhere`], [`shrink`] | what is asked of a crew |
 
 mod audit;
 mod bugs;
@@ -19,6 +19,7 @@ mod evidence;
 mod one_core;
 mod order;
 mod plan;
+mod shrink;
 mod stop;
 mod stopwatch;
 mod sweep;
@@ -32,8 +33,9 @@ pub use bugs::{Hunt, KnownBug, Quarry, hunt};
 pub use cancel::{Cancelled, cancel_everywhere};
 pub use crew::{Crew, CrewError};
 pub use evidence::{Evidence, Outcome};
-pub use order::{Answer, Edit, Order, Source, Telling, Told, named_in};
+pub use order::{Answer, Edit, Examined, Order, Source, Telling, Told, Wanted, named_in};
 pub use plan::Plan;
+pub use shrink::{Limits, Shrunk, Size, shrink};
 pub use stop::Stop;
 pub use stopwatch::Stopwatch;
 pub use sweep::{Sweep, Sweeping, sweep};

@@ -5,7 +5,8 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::{Deviation, Outcome, Plan, Tally, Variations};
-use crate::case::{Case, CaseError, Scenarios};
+use crate::case::{Case, CaseError, Scenarios, Symptom};
+use crate::schedule::Departure;
 use crate::world::Points;
 
 /// What a worker is asked to do.
@@ -50,6 +51,29 @@ pub enum Order {
         /// Whether to tell the story as well.
         story: bool,
     },
+    /// Run a case, and say what it looks like.
+    Examine {
+        /// The case as TOML.
+        case: String,
+    },
+    /// Run cases until one fails as wanted.
+    Try {
+        /// The cases as TOML. What cannot be read or played is passed over.
+        cases: Vec<String>,
+        /// What is looked for.
+        wanted: Wanted,
+    },
+}
+
+/// Which failure is looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// What it looks like.
+    pub like: Symptom,
+    /// It must be due to the case's relapses: without them, the same case passes.
+    pub by_relapse: bool,
+    /// The run has no more steps than so many.
+    pub most_steps: u64,
 }
 
 /// What to tell about the runs of a sweep.
@@ -127,6 +151,10 @@ pub enum Answer {
     Made(String),
     /// To [`Order::Play`].
     Played(Told),
+    /// To [`Order::Examine`].
+    Examined(Examined),
+    /// To [`Order::Try`]: the first case that fails as wanted, by its place.
+    Tried(Option<(usize, Examined)>),
     /// To anything: the input is at fault, in one line.
     Refused(String),
 }
@@ -147,6 +175,19 @@ pub fn named_in(case: &str) -> Option<(String, u64)> {
     let case: toml::Table = toml::from_str(case).ok()?;
     let seed = case.get("seed")?.as_integer()?;
     Some((case.get("scenario")?.as_str()?.into(), u64::try_from(seed).ok()?))
+}
+
+/// What a run looks like to those who compare runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Examined {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What that looks like.
+    pub symptom: Symptom,
+    /// Where it departs from first in, first out; for a failure only.
+    pub departures: Vec<Departure>,
+    /// The coverage marks that it came by; for an examination only.
+    pub reached: Vec<String>,
 }
 
 impl Source {

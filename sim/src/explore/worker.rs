@@ -4,6 +4,7 @@
 //! read: at its head, the worker keeps a note of the run that it is on (one small write for each run); behind
 //! that is whatever it has to say when it dies. Whatever scenarios print goes there too.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, Seek, Write};
 use std::os::fd::AsFd;
@@ -11,8 +12,11 @@ use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 
-use super::{Answer, Deviation, Order, Outcome, Plan, Source, Stopwatch, Tally, Telling, Told, Variations};
-use crate::case::{Case, Detail, Report, Scenarios, Verdict, run};
+use super::{
+    Answer, Deviation, Examined, Order, Outcome, Plan, Source, Stopwatch, Tally, Telling, Told, Variations,
+    Wanted,
+};
+use crate::case::{Case, Detail, Report, Scenarios, Symptom, Verdict, run};
 
 /// Works until stdin ends, or stdout has nobody to read it.
 pub fn work(scenarios: Scenarios) -> io::Result<()> {
@@ -116,6 +120,8 @@ impl Bench {
                 source.make(&edits, self.scenarios).map(Answer::Made)
             }
             Order::Play { case, replay, story } => self.play(&case, &replay, story),
+            Order::Examine { case } => self.examine(&case).map(Answer::Examined),
+            Order::Try { cases, wanted } => Ok(Answer::Tried(self.try_each(&cases, &wanted))),
         };
         done.unwrap_or_else(Answer::Refused)
     }
@@ -231,6 +237,52 @@ impl Bench {
             story: told_story,
             waits: waits.map(ToString::to_string),
         }))
+    }
+
+    fn examine(&mut self, case: &str) -> Result<Examined, String> {
+        self.note.on(0);
+        let case = Case::from_toml(case, self.scenarios).map_err(|error| error.to_string())?;
+        let quick = run(&case, Detail::Digest);
+        self.note.on(0);
+        let report = confirm(&case, quick);
+        let bit =
+            |index: usize| report.reached.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1);
+        let marks = runtime::MARKS.iter().enumerate().filter(|(index, _)| bit(*index));
+        let reached: BTreeSet<String> = marks.map(|(_, mark)| mark.name.into()).collect();
+        Ok(Examined { reached: reached.into_iter().collect(), ..examined(&case, report) })
+    }
+
+    /// The first of the cases that fails as wanted.
+    fn try_each(&mut self, cases: &[String], wanted: &Wanted) -> Option<(usize, Examined)> {
+        cases.iter().enumerate().find_map(|(index, case)| Some((index, self.try_one(index, case, wanted)?)))
+    }
+
+    fn try_one(&mut self, index: usize, case: &str, wanted: &Wanted) -> Option<Examined> {
+        self.note.on(index as u64);
+        // A scenario may panic over what nobody would write.
+        let case = catch_unwind(AssertUnwindSafe(|| Case::from_toml(case, self.scenarios))).ok()?.ok()?;
+        let quick = run(&case, Detail::Digest);
+        let alike = (quick.verdict.word(), quick.verdict.oracle());
+        let nondeterministic = wanted.like.verdict == "nondeterministic";
+        if quick.steps > wanted.most_steps
+            || (alike != (&wanted.like.verdict, wanted.like.oracle.as_deref()) && !nondeterministic)
+        {
+            return None;
+        }
+        self.note.on(index as u64);
+        let examined = examined(&case, confirm(&case, quick));
+        let hit = examined.symptom.is_like(&wanted.like)
+            && (!wanted.by_relapse || !case.relapses.is_empty() && self.healthy_passes(&case, index as u64));
+        hit.then_some(examined)
+    }
+}
+
+fn examined(case: &Case, report: Report) -> Examined {
+    Examined {
+        outcome: Outcome::of(&report, case.scenario.name(), case.seed, ""),
+        symptom: Symptom::of(&report),
+        departures: report.departures,
+        reached: Vec::new(),
     }
 }
 
