@@ -128,7 +128,7 @@ fn a_run_prints_its_case_its_story_and_how_to_repeat_it() {
 
 #[test]
 fn a_hung_run_shows_who_waits_for_what() {
-    let done = Bench::new().run("run sleepy --seed 0");
+    let done = Bench::new().run("run sleepy --seed 0 --schedule fifo");
     assert_eq!(done.status, Some(1));
     insta::assert_snapshot!(without_digest(&done.stdout), @r#"
     scenario = "sleepy"
@@ -138,7 +138,7 @@ fn a_hung_run_shows_who_waits_for_what() {
     job_us = 0
 
     [schedule]
-    kind = "uniform"
+    kind = "fifo"
 
     [workload]
     rounds = 4
@@ -148,7 +148,7 @@ fn a_hung_run_shows_who_waits_for_what() {
     #   held by nobody: a lost wake-up, or work that was not begun
     # hung: nothing is ready and no timer is set; driver.0 waits for the bell tower=1, held by nobody
     # digest -, 1 steps, 0ns simulated
-    # cargo run --release -- run sleepy --seed 0
+    # cargo run --release -- run sleepy --seed 0 --schedule fifo
     "#);
 }
 
@@ -210,6 +210,20 @@ fn the_replay_command_of_a_run_repeats_its_edits() {
     assert_eq!(lines[0]["replay"], replay);
     assert!(lines[0]["case"].as_str().unwrap().contains("workers = 2"));
     assert_eq!(lines[0].get("waits"), None, "a wait graph belongs to a hang");
+}
+
+#[test]
+fn the_replay_command_of_a_finding_repeats_its_schedule() {
+    let bench = Bench::new();
+    for kind in ["fifo", "uniform", "bounded", "pct", "pctcp", "urw"] {
+        let (_, lines) = bench.json(&format!("sweep mistaken --seeds 3..7 --schedule {kind}"));
+        let finding = &lines[1];
+        let replay = finding["replay"].as_str().unwrap();
+        assert_eq!(replay, format!("cargo run --release -- run mistaken --seed 6 --schedule {kind}"));
+        let (_, again) = bench.json(replay.strip_prefix("cargo run --release -- ").unwrap());
+        assert_eq!((&again[0]["digest"], &again[0]["replay"]), (&finding["digest"], &finding["replay"]));
+        assert!(again[0]["case"].as_str().unwrap().contains(&format!("kind = \"{kind}\"")));
+    }
 }
 
 #[test]
@@ -423,7 +437,7 @@ fn bad_input_is_told_in_one_line() {
         ("sweep --seeds x", "write A..B"),
         ("sweep --for soon", "as in 500ms, 60s"),
         ("sweep --jobs 0", "'--jobs <J>'"),
-        ("sweep --schedule pct", "invalid value 'pct'"),
+        ("sweep --schedule pst", "invalid value 'pst'"),
         ("sweep --relapse planted-B9", "no known bug `planted-B9`"),
         ("sweep --frobnicate", "unexpected argument '--frobnicate'"),
         ("run steady", "required arguments were not provided: --seed <SEED>"),

@@ -24,6 +24,9 @@ pub enum CaseError {
         /// What is wrong.
         reason: String,
     },
+    /// The schedule's parameters are out of range.
+    #[error("{0}")]
+    Schedule(String),
     /// No such known bug.
     #[error("the case puts the bug `{0}` back, and there is none of that name")]
     UnknownRelapse(String),
@@ -75,6 +78,7 @@ impl Case {
         if let Some(unknown) = file.relapses.iter().find(|name| !known(name)) {
             return Err(CaseError::UnknownRelapse(unknown.clone()));
         }
+        file.schedule.check().map_err(CaseError::Schedule)?;
         let workload = scenario
             .load(file.workload)
             .map_err(|reason| CaseError::Unplayable { scenario: scenario.name(), reason })?;

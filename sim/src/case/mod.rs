@@ -20,7 +20,7 @@ pub use scenario::{Draft, Scenario, Scenarios, Workload};
 pub use symptom::{Expect, Symptom, WaitEnd};
 
 use crate::fault::Fault;
-use crate::schedule::ScheduleSpec;
+use crate::schedule::{ScheduleKind, ScheduleSpec};
 use crate::world::Knobs;
 
 /// All that a run depends on, as data.
@@ -45,17 +45,16 @@ pub struct Case {
 }
 
 impl Case {
-    /// The case that `seed` draws for a scenario, under a schedule of its own drawing.
+    /// The case that `seed` draws for a scenario, under a schedule that it draws from the
+    /// [portfolio](crate::schedule::PORTFOLIO).
     pub fn draw(scenario: &'static dyn Scenario, seed: u64) -> Case {
         let draft = scenario.draw(&mut Dice::new(seed, scenario.name()));
-        let mut dice = Dice::new(seed, "which schedule");
-        let schedule = dice.weighted(&[(1, ScheduleSpec::Fifo), (2, ScheduleSpec::Uniform)]).clone();
         Case {
             scenario,
             seed,
             relapses: Vec::new(),
             knobs: draft.knobs,
-            schedule,
+            schedule: ScheduleKind::draw(seed).schedule(seed),
             workload: draft.workload,
             faults: draft.faults,
             cancels: Vec::new(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::{Case, Report, Verdict};
+use crate::schedule::{Census, Schedule, ScheduleSpec, StepCounts};
 use crate::trace::{self, Story, WaitGraph};
 use crate::world::{World, executor};
 use crate::{panics, world};
@@ -26,7 +27,12 @@ pub enum Detail {
 #[allow(clippy::disallowed_methods, reason = "the harness itself is outside of any world")]
 pub fn run(case: &Case, detail: Detail) -> Report {
     let case = Arc::new(case.clone());
-    match thread::spawn(move || run_here(case, detail)).join() {
+    let counts = match case.schedule {
+        ScheduleSpec::Urw => count_steps(case.clone()),
+        _ => StepCounts::default(),
+    };
+    let start = |case: &Case| case.schedule.start(case.seed, counts);
+    match thread::spawn(move || run_here(case, detail, start)).join() {
         Ok(report) => report,
         Err(panic) => {
             let message = panics::message_of(panic).unwrap_or_default();
@@ -36,7 +42,17 @@ pub fn run(case: &Case, detail: Detail) -> Report {
     }
 }
 
-fn run_here(case: Arc<Case>, detail: Detail) -> Report {
+/// How many steps the tasks of a case take, first in first out.
+#[allow(clippy::disallowed_methods, reason = "the harness itself is outside of any world")]
+fn count_steps(case: Arc<Case>) -> StepCounts {
+    let census = Census::default();
+    let schedule = census.clone();
+    // How that run ends is nobody's business; what was counted by then stands.
+    let _ = thread::spawn(move || run_here(case, Detail::Digest, |_| Box::new(schedule))).join();
+    census.counts()
+}
+
+fn run_here(case: Arc<Case>, detail: Detail, start: impl FnOnce(&Case) -> Box<dyn Schedule>) -> Report {
     let full = detail == Detail::Full;
     panics::keep_quiet();
     // madsim owns clock, entropy and threads for as long as the run lasts, so nothing strays unseen.
@@ -45,7 +61,7 @@ fn run_here(case: Arc<Case>, detail: Detail) -> Report {
         runtime::arm_relapses(case.relapses.clone());
         runtime::Mark::take_reached();
         trace::start(detail);
-        let world = World::start(&case, detail);
+        let world = World::start(&case, detail, start(&case));
         let verdict = world.run(case.scenario.play(case.clone(), world));
         // What is dropped from here on is no part of the run.
         let recording = trace::finish();

@@ -5,13 +5,14 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValue;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::print::Printer;
 use super::{Failure, input};
 use crate::explore::{Crew, Edit, Stop};
-use crate::schedule::ScheduleSpec;
+use crate::schedule::ScheduleKind;
 
 #[derive(Parser)]
 #[command(name = "seedgrid", version, about = "A deterministic simulation harness for storage-grid clients")]
@@ -68,6 +69,9 @@ pub(super) struct RunArgs {
     /// Tell the story of the run
     #[arg(long)]
     pub(super) trace: bool,
+    /// A kind of schedule, instead of the one that the seed draws
+    #[arg(long, value_name = "KIND")]
+    pub(super) schedule: Option<ScheduleKind>,
     /// Change the case: a dotted path in its TOML, as in knobs.job_us=0 or fault.0.server=3
     #[arg(long = "set", value_name = "PATH=VALUE", value_parser = Edit::parse)]
     pub(super) edits: Vec<Edit>,
@@ -88,9 +92,9 @@ pub(super) struct SweepArgs {
     /// For how long, as in 60s or 5m
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub(super) at_most: Option<Duration>,
-    /// One schedule for all runs, instead of the one that each seed draws
-    #[arg(long)]
-    pub(super) schedule: Option<ScheduleArg>,
+    /// One kind of schedule for all runs, instead of the one that each seed draws
+    #[arg(long, value_name = "KIND")]
+    pub(super) schedule: Option<ScheduleKind>,
     /// Put a known bug back
     #[arg(long = "relapse", value_name = "BUG")]
     pub(super) relapses: Vec<String>,
@@ -218,12 +222,6 @@ pub(super) struct Patience {
     patience: Duration,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub(super) enum ScheduleArg {
-    Fifo,
-    Uniform,
-}
-
 /// Reads the arguments; nothing when they asked for help and got it.
 pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Option<(Printer, Command)>, Failure> {
     match CommandLine::try_parse_from(args) {
@@ -249,12 +247,13 @@ impl Patience {
     }
 }
 
-impl From<ScheduleArg> for ScheduleSpec {
-    fn from(schedule: ScheduleArg) -> ScheduleSpec {
-        match schedule {
-            ScheduleArg::Fifo => ScheduleSpec::Fifo,
-            ScheduleArg::Uniform => ScheduleSpec::Uniform,
-        }
+impl ValueEnum for ScheduleKind {
+    fn value_variants<'a>() -> &'a [ScheduleKind] {
+        &ScheduleKind::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
     }
 }
 

@@ -132,7 +132,7 @@ fn sources(program: Program, args: &CancelArgs) -> Result<Sources, Failure> {
     }
     let seeds = args.seeds.clone().unwrap_or(args.seed..args.seed + 1);
     let of_scenario = |scenario: String| {
-        let source = |seed| (seed, Source::Seed { scenario: scenario.clone(), seed });
+        let source = |seed| (seed, Source::Seed { scenario: scenario.clone(), seed, schedule: None });
         (scenario.clone(), seeds.clone().map(source).collect())
     };
     Ok(program.scenarios_named(&args.scenarios)?.into_iter().map(of_scenario).collect())

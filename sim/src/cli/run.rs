@@ -24,6 +24,9 @@ pub(super) fn run(program: Program, args: RunArgs, printer: Printer, stop: Stop)
     for relapse in &args.relapses {
         replay += &format!(" --relapse {relapse}");
     }
+    if let Some(kind) = args.schedule {
+        replay += &format!(" --schedule {kind}");
+    }
     for edit in &args.edits {
         replay += &format!(" --set {}", for_shell(&format!("{}={}", edit.path, edit.value)));
     }
@@ -31,7 +34,7 @@ pub(super) fn run(program: Program, args: RunArgs, printer: Printer, stop: Stop)
     if !args.relapses.is_empty() {
         edits.insert(0, Edit::relapses(&args.relapses));
     }
-    let source = Source::Seed { scenario: args.scenario.clone(), seed: args.seed };
+    let source = Source::Seed { scenario: args.scenario.clone(), seed: args.seed, schedule: args.schedule };
     let who = (args.scenario, args.seed);
     play(args.patience.crew(1, stop), Order::Make { source, edits }, who, replay, args.trace, printer)
 }

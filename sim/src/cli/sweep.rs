@@ -32,7 +32,7 @@ pub(super) fn sweep(
     let at_most = args.at_most.or(args.seeds.is_none().then_some(BY_DEFAULT));
     let seeds = args.seeds.clone();
     let mut plan = plan(program.scenarios_named(&args.scenarios)?, seeds)?;
-    plan.schedule = args.schedule.map(Into::into);
+    plan.schedule = args.schedule;
     plan.relapses = args.relapses;
     if let Some(path) = &args.out {
         printer.copy_to(files::create(path)?);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Deviation, Outcome, Plan, Tally, Variations};
 use crate::case::{Case, CaseError, Scenarios, Symptom};
-use crate::schedule::Departure;
+use crate::schedule::{Departure, ScheduleKind};
 use crate::world::Points;
 
 /// What a worker is asked to do.
@@ -98,6 +98,8 @@ pub enum Source {
         scenario: String,
         /// The seed.
         seed: u64,
+        /// The kind of schedule, instead of the one that the seed draws.
+        schedule: Option<ScheduleKind>,
     },
     /// A run of a plan.
     Run {
@@ -196,11 +198,13 @@ impl Source {
         let unwritable = |error: toml::ser::Error| format!("the case cannot be written as TOML: {error}");
         let text = match self {
             Source::Toml(text) => text,
-            Source::Seed { scenario, seed } => {
+            Source::Seed { scenario, seed, schedule } => {
                 let scenario = scenarios.find(&scenario).ok_or(CaseError::UnknownScenario(scenario));
-                Case::draw(scenario.map_err(|error| error.to_string())?, seed)
-                    .to_toml()
-                    .map_err(unwritable)?
+                let mut case = Case::draw(scenario.map_err(|error| error.to_string())?, seed);
+                if let Some(kind) = schedule {
+                    case.schedule = kind.schedule(seed);
+                }
+                case.to_toml().map_err(unwritable)?
             }
             Source::Varied { base, deviations } => {
                 let base = Case::from_toml(&base, scenarios).map_err(|error| error.to_string())?;
@@ -223,8 +227,8 @@ impl Plan {
             scenarios.find(name).ok_or_else(|| CaseError::UnknownScenario(name.clone()).to_string())?;
         let mut case = Case::draw(scenario, seed);
         case.relapses.clone_from(&self.relapses);
-        if let Some(schedule) = &self.schedule {
-            case.schedule = schedule.clone();
+        if let Some(kind) = self.schedule {
+            case.schedule = kind.schedule(seed);
         }
         Ok(case)
     }

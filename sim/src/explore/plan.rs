@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::schedule::ScheduleSpec;
+use crate::schedule::ScheduleKind;
 
 /// Which runs there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,8 +16,8 @@ pub struct Plan {
     pub first_seed: u64,
     /// How many runs there are, of all scenarios together.
     pub runs: u64,
-    /// A schedule for all runs, instead of the one that each seed draws.
-    pub schedule: Option<ScheduleSpec>,
+    /// The kind of schedule for all runs, instead of the one that each seed draws; parameters are drawn all the same.
+    pub schedule: Option<ScheduleKind>,
     /// Known bugs that are put back.
     pub relapses: Vec<String>,
 }
@@ -46,10 +46,8 @@ impl Plan {
         for relapse in &self.relapses {
             command += &format!(" --relapse {relapse}");
         }
-        match self.schedule {
-            Some(ScheduleSpec::Fifo) => command += " --set schedule.kind=fifo",
-            Some(ScheduleSpec::Uniform) => command += " --set schedule.kind=uniform",
-            Some(ScheduleSpec::Replay { .. }) | None => {}
+        if let Some(kind) = self.schedule {
+            command += &format!(" --schedule {kind}");
         }
         command
     }
@@ -76,13 +74,10 @@ mod tests {
     #[test]
     fn a_replay_command_carries_what_the_runs_share() {
         let plan = Plan {
-            schedule: Some(ScheduleSpec::Uniform),
+            schedule: Some(ScheduleKind::Uniform),
             relapses: vec!["x-B1".into()],
             ..Plan::new(vec!["a".into()], 0..1).unwrap()
         };
-        assert_eq!(
-            plan.replay(0),
-            "cargo run --release -- run a --seed 0 --relapse x-B1 --set schedule.kind=uniform"
-        );
+        assert_eq!(plan.replay(0), "cargo run --release -- run a --seed 0 --relapse x-B1 --schedule uniform");
     }
 }

@@ -15,9 +15,6 @@ impl Uniform {
 
 impl Schedule for Uniform {
     fn pick(&mut self, ready: &[Candidate]) -> usize {
-        match ready.len() {
-            1 => 0,
-            count => self.dice.below(count as u64) as usize,
-        }
+        self.dice.below(ready.len() as u64) as usize
     }
 }

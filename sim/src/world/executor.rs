@@ -158,7 +158,7 @@ pub(crate) fn spawn(actor: u32, kind: &'static str, index: u64, future: TaskFutu
             aborted: false,
             future: Some(future),
         });
-        executor.schedule.spawned(Candidate { task, label, polls: 0 });
+        executor.schedule.spawned(Candidate { task, label, polls: 0 }, running_task());
         executor.did(context::task(), label);
         executor.make_ready(task);
         Ok(task)
@@ -174,6 +174,11 @@ pub(crate) fn abort(task: u32) {
         executor.did(task, ABORTED);
         executor.wake(task);
     });
+}
+
+/// The task in whose step this happens, if it is in anybody's.
+fn running_task() -> Option<u32> {
+    Some(context::task()).filter(|task| *task != HARNESS)
 }
 
 /// Wakes a task.
@@ -530,6 +535,7 @@ impl Executor {
         let task = &mut self.tasks[number as usize];
         task.state = State::Ready;
         let candidate = Candidate { task: number, label: task.label, polls: task.polls };
+        self.schedule.woken(candidate, running_task());
         let actor = &mut self.actors[task.actor as usize];
         match actor.paused {
             true => actor.held.push(number),

@@ -30,6 +30,7 @@ pub use operation::Cancelled;
 pub use points::{Point, Points};
 
 use crate::case::{Case, Detail, Verdict};
+use crate::schedule::Schedule;
 use door::Door;
 
 thread_local! {
@@ -53,7 +54,7 @@ pub struct Actor {
 
 impl World {
     /// Prepares this thread for a run.
-    pub(crate) fn start(case: &Case, detail: Detail) -> World {
+    pub(crate) fn start(case: &Case, detail: Detail, schedule: Box<dyn Schedule>) -> World {
         context::reset();
         net::reset();
         knobs::set(case.knobs, case.seed);
@@ -61,7 +62,7 @@ impl World {
         operation::start(&case.cancels);
         DEADLINE.set(u64::MAX);
         FINDING.take();
-        executor::install(case.schedule.start(case.seed), detail == Detail::Full);
+        executor::install(schedule, detail == Detail::Full);
         if detail == Detail::Points {
             executor::with(|executor| executor.note_points(case.standing()));
         }
