@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use protocol::Key;
 use protocol::cap::{Cap, ReadCap};
+use protocol::encode::{KeySource, Params, Secret, encode};
 use protocol::segmentation::Segmentation;
 use seedgrid::grid::StoredFile;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ pub enum FileSpec {
     },
     /// A file of 2^56 bytes and more that never exists in memory: 2^50 segments of 96 bytes, 3-of-10.
     Sparse,
+    /// The least file that has all there is to a file: 100 bytes in 2 segments, 2-of-4. For searches that leave nothing out.
+    Small,
 }
 
 impl FileSpec {
@@ -40,6 +43,7 @@ impl FileSpec {
             FileSpec::Fixture { name } => FIXTURES.get(name.as_str()),
             FileSpec::Poisoned { segment } => POISONED.get(*segment as usize),
             FileSpec::Sparse => Some(&*SPARSE),
+            FileSpec::Small => Some(&*SMALL),
         };
         file.ok_or_else(|| match self {
             FileSpec::Fixture { name } => format!("there is no fixture `{name}`"),
@@ -150,6 +154,14 @@ static POISONED: LazyLock<Vec<StoredFile>> = LazyLock::new(|| {
     let sizes = Segmentation::plan(300, 3, 10, 60).expect("possible sizes");
     let poisoned = |segment| StoredFile::poisoned(sizes, Key(*b"poisoned poisone"), plaintext(300), segment);
     (0..sizes.segments).map(|segment| poisoned(segment).expect("encodable")).collect()
+});
+
+static SMALL: LazyLock<StoredFile> = LazyLock::new(|| {
+    let params = Params { k: 2, n: 4, max_segment_size: 60 };
+    let key = KeySource::Convergent(Secret(b"small"));
+    let encoded = encode(&plaintext(100), params, key, None).expect("encodable");
+    let segment_size = Segmentation::plan(100, 2, 4, 60).expect("possible sizes").segment_size;
+    StoredFile::new(encoded.cap, segment_size, plaintext(100), encoded.shares).expect("a whole file")
 });
 
 static SPARSE: LazyLock<StoredFile> =

@@ -43,6 +43,11 @@ pub(super) enum Command {
     ///
     /// Then pairs of cancellations, by sample. Without names: seed 0 of every scenario.
     Cancel(CancelArgs),
+    /// Run everything within so many deviations of a base
+    ///
+    /// A deviation is a departure from the schedule, a fault at any logical point, or a cancellation at any step. The base
+    /// is a case file, or what a seed draws, without its faults and first in first out.
+    Exhaust(ExhaustArgs),
     /// Put known bugs back, one at a time, and hunt each with the default sweep
     ///
     /// Without names: all of them, with what they are. A run counts as a hit if it fails with the bug and
@@ -129,6 +134,35 @@ pub(super) struct CancelArgs {
     /// How many pairs of cancellations to try in each case
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     pub(super) pairs: u64,
+    /// Put a known bug back
+    #[arg(long = "relapse", value_name = "BUG")]
+    pub(super) relapses: Vec<String>,
+    /// Where the first case of each kind of finding is saved
+    #[arg(long, value_name = "DIR", default_value = "findings")]
+    pub(super) findings: PathBuf,
+    #[command(flatten)]
+    pub(super) jobs: Jobs,
+    #[command(flatten)]
+    pub(super) patience: Patience,
+}
+
+#[derive(Args)]
+pub(super) struct ExhaustArgs {
+    /// A scenario, or a case file (.toml)
+    #[arg(value_name = "SCENARIO|FILE")]
+    pub(super) what: String,
+    /// Which seed of the scenario
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub(super) seed: u64,
+    /// How many deviations at the most
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub(super) deviations: u32,
+    /// Keep in this file how far the search has come, and go on from there
+    #[arg(long, value_name = "FILE")]
+    pub(super) state: Option<PathBuf>,
+    /// Run also what is equivalent to what was run
+    #[arg(long)]
+    pub(super) no_prune: bool,
     /// Put a known bug back
     #[arg(long = "relapse", value_name = "BUG")]
     pub(super) relapses: Vec<String>,

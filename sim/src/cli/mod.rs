@@ -23,6 +23,7 @@ mod args;
 mod audit;
 mod bugs;
 mod cancel;
+mod exhaust;
 mod files;
 mod print;
 mod progress;
@@ -94,6 +95,7 @@ fn carry_out(program: Program, (printer, command): (Printer, Command)) -> Result
         Command::Sweep(args) => sweep::sweep(program, args, printer, stop),
         Command::Replay(args) => run::replay(args, printer, stop),
         Command::Cancel(args) => cancel::cancel(program, args, printer, stop),
+        Command::Exhaust(args) => exhaust::exhaust(program, args, printer, stop),
         Command::Bugs(args) => bugs::bugs(program, args, printer, stop),
         Command::Audit(args) => audit::audit(program, args, printer, stop),
         Command::Shrink(args) => shrink::shrink(args, printer, stop),

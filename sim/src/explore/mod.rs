@@ -9,13 +9,14 @@
 //! | [`Outcome`] | what became of one run, in words |
 //! | [`work`] | the child: takes orders on stdin, answers on stdout |
 //! | [`Crew`] | the parent: hands out the indices of a plan, and replaces workers that die |
-//! | [`sweep`], [`hunt`], [`audit`], [`cancel_everywhere`], [`shrink`] | what is asked of a crew |
+//! | [`sweep`], [`hunt`], [`audit`], [`cancel_everywhere`], [`exhaust`], [`shrink`] | what is asked of a crew |
 
 mod audit;
 mod bugs;
 mod cancel;
 mod crew;
 mod evidence;
+mod exhaust;
 mod one_core;
 mod order;
 mod plan;
@@ -33,6 +34,7 @@ pub use bugs::{Hunt, KnownBug, Quarry, hunt};
 pub use cancel::{Cancelled, cancel_everywhere};
 pub use crew::{Crew, CrewError};
 pub use evidence::{Evidence, Outcome};
+pub use exhaust::{Covered, Searching, Watch, exhaust};
 pub use order::{Answer, Edit, Examined, Order, Source, Telling, Told, Wanted, named_in};
 pub use plan::Plan;
 pub use shrink::{Limits, Shrunk, Size, shrink};
