@@ -76,7 +76,7 @@ fn base(program: Program, args: &ExhaustArgs, crew: &Crew) -> Result<String, Fai
             for edit in ["schedule={kind='fifo'}", "fault=[]", "cancel=[]"] {
                 edits.push(Edit::parse(edit).map_err(input)?);
             }
-            Source::Seed { scenario: args.what.clone(), seed: args.seed }
+            Source::Seed { scenario: args.what.clone(), seed: args.seed, schedule: None }
         }
     };
     if !args.relapses.is_empty() {
