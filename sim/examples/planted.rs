@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use seedgrid::case::{Case, Dice, Draft, Scenario, Scenarios, Workload};
-use seedgrid::explore::KnownBug;
+use seedgrid::explore::{KnownBug, Sign};
 use seedgrid::world::{Knobs, World};
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +29,17 @@ static SCENARIOS: &[&dyn Scenario] = &[
 ];
 
 static BUGS: &[KnownBug] = &[
-    KnownBug { name: "planted-B1", about: "every fourth seed of steady is wrong" },
-    KnownBug { name: "planted-B2", about: "steady is never wrong: cannot be found" },
+    KnownBug {
+        name: "planted-B1",
+        about: "every fourth seed of steady is wrong",
+        signs: &[Sign::Violated { oracle: "planted" }],
+    },
+    KnownBug { name: "planted-B2", about: "steady is never wrong: cannot be found", signs: &[] },
+    KnownBug {
+        name: "planted-B3",
+        about: "steady is wrong, or waits for a bell; its entry knows of the bell only",
+        signs: &[Sign::Hung { resource: "the bell", held_by: "nobody" }],
+    },
 ];
 
 /// A scenario that is one function.
@@ -55,6 +64,10 @@ impl Scenario for Planted {
 
     fn about(&self) -> &'static str {
         self.about
+    }
+
+    fn troubles(&self) -> Vec<&'static str> {
+        vec!["third-round", "nobody-comes"]
     }
 
     fn draw(&self, dice: &mut Dice) -> Draft {
@@ -82,6 +95,9 @@ fn steady(case: Arc<Case>, world: World) -> BoxFuture<'static, ()> {
             scope.spawn("worker", index, async move {
                 for round in 0..rounds {
                     runtime.sleep(Duration::from_millis(round)).await;
+                    if round == 2 {
+                        world.took_effect("third-round");
+                    }
                     tracing::debug!(target: "workshop", index, round, "tick");
                 }
             });
@@ -90,6 +106,13 @@ fn steady(case: Arc<Case>, world: World) -> BoxFuture<'static, ()> {
         runtime::reached!("planted: steady came to its end");
         if runtime::relapse!("planted-B1") && case.seed % 4 == 3 {
             world.violated("planted", "every fourth seed");
+        }
+        if runtime::relapse!("planted-B3") {
+            match case.seed % 8 {
+                3 => ring(1).await,
+                7 => world.violated("planted", "every eighth seed"),
+                _ => {}
+            }
         }
         if runtime::relapse!("planted-B2") {
             tracing::debug!(target: "workshop", "as ever");
@@ -107,12 +130,14 @@ fn mistaken(case: Arc<Case>, world: World) -> BoxFuture<'static, ()> {
 }
 
 fn sleepy(_case: Arc<Case>, _world: World) -> BoxFuture<'static, ()> {
-    Box::pin(async move {
-        let bell = tokio::sync::Notify::new();
-        let _waiting = runtime::wait!("the bell", tower = 1u64);
-        bell.notified().await;
-        runtime::reached!("planted: the bell rang");
-    })
+    Box::pin(ring(1))
+}
+
+async fn ring(tower: u64) {
+    let bell = tokio::sync::Notify::new();
+    let _waiting = runtime::wait!("the bell", tower);
+    bell.notified().await;
+    runtime::reached!("planted: the bell rang");
 }
 
 fn careless(_case: Arc<Case>, world: World) -> BoxFuture<'static, ()> {

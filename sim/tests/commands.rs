@@ -193,8 +193,8 @@ fn a_run_in_json_is_one_object() {
     assert_eq!(
         keys(&lines[0]),
         [
-            "case", "detail", "digest", "oracle", "replay", "scenario", "seed", "sim_ns", "steps", "verdict",
-            "waits"
+            "case", "detail", "digest", "ends", "oracle", "replay", "scenario", "seed", "sim_ns", "steps",
+            "verdict", "waits"
         ]
     );
     assert!(
@@ -371,7 +371,7 @@ fn what_scenarios_print_does_not_get_in_the_way() {
 #[test]
 fn bugs_are_found_or_not() {
     let bench = Bench::new();
-    let (status, lines) = bench.json("bugs planted-B1 --budget 600 --jobs 3 --patience 1s");
+    let (status, lines) = bench.json("bugs planted-B1 --quick --budget 600 --jobs 3 --patience 1s");
     assert_eq!((status, lines.len()), (Some(0), 2));
     let bug = &lines[0];
     assert_eq!((&bug["bug"], &bug["found"], &bug["hits"]), (&"planted-B1".into(), &true.into(), &20.into()));
@@ -383,12 +383,92 @@ fn bugs_are_found_or_not() {
     assert_eq!(bug["replay"], "cargo run --release -- run steady --seed 3 --relapse planted-B1");
     assert_eq!(bug["runs_to_first"], 28);
     assert_eq!(bench.run("run steady --seed 3 --relapse planted-B1").status, Some(1));
-    let (_, again) = bench.json("bugs planted-B1 --budget 600 --jobs 1 --patience 1s");
+    let (_, again) = bench.json("bugs planted-B1 --quick --budget 600 --jobs 1 --patience 1s");
     assert_eq!(&again[0], bug, "the number of jobs is no matter");
 
     let (status, lines) = bench.json("bugs planted-B2 --budget 90");
     assert_eq!((status, &lines[0]["found"], &lines[0]["runs"]), (Some(1), &false.into(), &90.into()));
     assert!(bench.run("bugs planted-B2 --budget 90").stdout.contains("NOT FOUND"));
+}
+
+#[test]
+fn a_hunt_uses_its_whole_budget_and_says_how_sure_it_is() {
+    let bench = Bench::new();
+    let (status, lines) = bench.json("bugs planted-B1 --budget 270 --patience 1s");
+    let (bug, summary) = (&lines[0], &lines[1]);
+    assert_eq!((status, &bug["runs"], &bug["hits"]), (Some(0), &270.into(), &11.into()));
+    let near = |key: &str, value: f64| (bug[key].as_f64().unwrap() - value).abs() < 5e-4;
+    assert!(near("rate", 0.0407) && near("wilson_low", 0.0229) && near("wilson_high", 0.0715), "{bug}");
+    assert_eq!(
+        bug["runs_median"], 35,
+        "every fourth seed of steady, and most of these of mistaken: 9 scenarios a seed"
+    );
+    let under: Vec<(String, u64)> = serde_json::from_value(bug["schedules"].clone()).unwrap();
+    assert_eq!(under.iter().map(|(_, times)| times).sum::<u64>(), 11, "{under:?}");
+    assert_eq!((&bug["as_declared"], &bug["shrunk"]), (&true.into(), &Value::Null));
+    assert_eq!((&summary["bugs"], &summary["found"], &summary["part"]), (&1.into(), &1.into(), &Value::Null));
+}
+
+#[test]
+fn a_find_that_is_not_as_declared_fails_the_hunt() {
+    let bench = Bench::new();
+    let (status, lines) = bench.json("bugs planted-B3 --budget 144 --patience 1s");
+    let bug = &lines[0];
+    assert_eq!((status, &bug["found"], &bug["as_declared"]), (Some(1), &true.into(), &false.into()));
+    assert_eq!(bug["signs"], serde_json::json!(["hung: waiting for the bell, held by nobody"]));
+    for stray in bug["not_as_declared"].as_array().unwrap() {
+        assert_eq!(
+            (&stray["oracle"], stray["seed"].as_u64().unwrap() % 8),
+            (&"planted".into(), 7),
+            "{stray}"
+        );
+    }
+    assert_eq!(lines[1]["not_as_declared"], 1);
+    let told = bench.run("bugs planted-B3 --budget 144 --patience 1s").stdout;
+    assert!(told.contains("FOUND, BUT NOT AS DECLARED, 3 times; declared: hung: waiting for"), "{told}");
+    // Seed 3 alone hangs, as declared.
+    let (status, lines) = bench.json("bugs planted-B3 --budget 36 --patience 1s");
+    assert_eq!((status, &lines[0]["as_declared"]), (Some(0), &true.into()));
+}
+
+#[test]
+fn parts_of_the_catalogue_cover_it_once() {
+    let bench = Bench::new();
+    let mut hunted = Vec::new();
+    for part in 0..2 {
+        let (_, lines) = bench.json(&format!("bugs --part {part}/2 --quick --budget 9"));
+        let (summary, bugs) = lines.split_last().unwrap();
+        assert_eq!(summary["part"], serde_json::json!([part, 2]));
+        hunted.extend(bugs.iter().map(|bug| bug["bug"].as_str().unwrap().to_string()));
+    }
+    assert_eq!(hunted, ["planted-B1", "planted-B3", "planted-B2"]);
+    assert!(bench.run("bugs --part 1/2 --budget 9").stdout.starts_with("part 1 of 0..2: planted-B2\n"));
+}
+
+#[test]
+fn a_sweep_counts_what_went_wrong_and_names_what_never_did() {
+    let bench = Bench::new();
+    let (status, lines) = bench.json("sweep steady --seeds 0..20 --jobs 2");
+    assert_eq!(status, Some(0));
+    let summary = lines.last().unwrap();
+    assert_eq!(summary["without_effect"], serde_json::json!(["nobody-comes"]));
+    let times = summary["effects"]["third-round"].as_u64().unwrap();
+    assert!(times > 0, "{summary}");
+    let (_, one) = bench.json("sweep steady --seeds 0..20 --jobs 1");
+    assert_eq!(one.last().unwrap()["effects"], summary["effects"]);
+    let told = bench.run("sweep steady --seeds 0..20").stdout;
+    let lines = format!("took effect: third-round {times}\nnever took effect: nobody-comes\n");
+    assert!(told.contains(&lines), "{told}");
+}
+
+#[test]
+fn a_mark_that_no_run_reaches_fails_a_sweep_that_asks_for_all() {
+    let bench = Bench::new();
+    assert_eq!(bench.run("sweep steady --seeds 0..9").status, Some(0));
+    let done = bench.run("sweep steady --seeds 0..9 --fail-on-unreached");
+    assert_eq!(done.status, Some(1));
+    assert!(done.stdout.contains("never reached: planted: the bell rang\n"), "{}", done.stdout);
+    assert!(done.stdout.contains("FAILED: 1 coverage mark reached by no run\n"), "{}", done.stdout);
 }
 
 #[test]
@@ -457,6 +537,7 @@ fn bad_input_is_told_in_one_line() {
         ("replay .", "cannot read ."),
         ("bugs planted-B9", "no known bug `planted-B9`: there are planted-B1"),
         ("bugs --budget 0", "--budget"),
+        ("bugs --part 2/2", "write I/N with I below N"),
         ("audit --seeds 0", "--seeds"),
         ("audit --compare missing", "cannot read missing"),
     ] {

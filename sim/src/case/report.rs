@@ -1,5 +1,6 @@
 //! What a run came to.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::schedule::Departure;
@@ -111,6 +112,8 @@ pub struct Report {
     pub cancels: u64,
     /// One bit for each of [`runtime::MARKS`], in order: what the run came by.
     pub reached: Vec<u64>,
+    /// How often trouble of each kind took effect, by its name.
+    pub effects: BTreeMap<&'static str, u32>,
     /// When the run was recorded in full: what happened.
     pub story: Option<Story>,
     /// When the run was recorded in full: who waits for what at its end.

@@ -1,5 +1,6 @@
 //! `run`: one case, one fresh thread, one report.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
@@ -60,6 +61,7 @@ fn run_here(case: Arc<Case>, detail: Detail, start: impl FnOnce(&Case) -> Box<dy
     runtime.block_on(async {
         runtime::arm_relapses(case.relapses.clone());
         runtime::Mark::take_reached();
+        world::take_effects();
         trace::start(detail);
         let world = World::start(&case, detail, start(&case));
         let verdict = world.run(case.scenario.play(case.clone(), world));
@@ -73,6 +75,7 @@ fn run_here(case: Arc<Case>, detail: Detail, start: impl FnOnce(&Case) -> Box<dy
         let mut digest = recording.digest();
         digest.bytes(verdict.to_string().as_bytes());
         let reached = runtime::Mark::take_reached();
+        let effects = world::take_effects();
         executor::uninstall();
         Report {
             verdict,
@@ -81,6 +84,7 @@ fn run_here(case: Arc<Case>, detail: Detail, start: impl FnOnce(&Case) -> Box<dy
             sim_ns,
             cancels: world::operation::count_cancelled(),
             reached,
+            effects,
             story: full.then(|| Story::of(&recording, &labels)),
             waits: full.then(|| WaitGraph::of(&recording, &labels, sim_ns)),
             departures,
@@ -98,6 +102,7 @@ impl Report {
             sim_ns: 0,
             cancels: 0,
             reached: Vec::new(),
+            effects: BTreeMap::new(),
             story: None,
             waits: None,
             departures: Vec::new(),

@@ -18,6 +18,12 @@ pub trait Scenario: Send + Sync {
     /// What it is about, in a line.
     fn about(&self) -> &'static str;
 
+    /// The kinds of trouble that its runs may come by, as [`World::took_effect`] counts them. A sweep names those that
+    /// never took effect.
+    fn troubles(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     /// Draws what a case of this kind does and suffers.
     fn draw(&self, dice: &mut Dice) -> Draft;
 

@@ -121,13 +121,17 @@ impl WaitEnd {
         WaitEnd { resource: wait.resource.clone(), held_by }
     }
 
-    /// The resource's name without its fields, and whether nobody holds it.
-    fn cause(&self) -> (&str, bool) {
-        let name = match self.resource.split_once('=') {
+    /// The resource's name, without its fields.
+    pub fn name(&self) -> &str {
+        match self.resource.split_once('=') {
             Some((name_and_field, _)) => name_and_field.rsplit_once(' ').map_or("", |(name, _)| name),
             None => &self.resource,
-        };
-        (name, self.held_by == WaitEnd::NOBODY)
+        }
+    }
+
+    /// The resource's name, and whether nobody holds it.
+    fn cause(&self) -> (&str, bool) {
+        (self.name(), self.held_by == WaitEnd::NOBODY)
     }
 }
 

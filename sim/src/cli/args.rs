@@ -51,7 +51,7 @@ pub(super) enum Command {
     /// Put known bugs back, one at a time, and hunt each with the default sweep
     ///
     /// Without names: all of them, with what they are. A run counts as a hit if it fails with the bug and
-    /// passes without. A bug that is not found is a finding.
+    /// passes without. A bug that is not found, or shows itself otherwise than its entry says, is a finding.
     Bugs(BugsArgs),
     /// Check that a seed has the same digest alone in a fresh process and in sweeps
     Audit(AuditArgs),
@@ -106,6 +106,9 @@ pub(super) struct SweepArgs {
     /// Tell of every run, not of findings only
     #[arg(long)]
     pub(super) each: bool,
+    /// A coverage mark that no run comes by is a finding
+    #[arg(long)]
+    pub(super) fail_on_unreached: bool,
     /// Also write the JSON lines to this file, which must not exist yet
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
@@ -190,12 +193,18 @@ pub(super) struct ReplayArgs {
 pub(super) struct BugsArgs {
     /// Which bugs; all of them, when none is named
     pub(super) names: Vec<String>,
-    /// The most runs to hunt one bug for
+    /// How many runs to hunt one bug for
     #[arg(long, value_name = "RUNS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(super) budget: u64,
-    /// Use the whole budget, instead of stopping after 20 hits
+    /// Stop after 20 hits, instead of using the whole budget
     #[arg(long)]
-    pub(super) all: bool,
+    pub(super) quick: bool,
+    /// A part of the catalogue: the bugs whose place modulo N is I, counted from 0
+    #[arg(long, value_name = "I/N", value_parser = part)]
+    pub(super) part: Option<(usize, usize)>,
+    /// One kind of schedule for all runs, instead of the one that each seed draws
+    #[arg(long, value_name = "KIND")]
+    pub(super) schedule: Option<ScheduleKind>,
     #[command(flatten)]
     pub(super) jobs: Jobs,
     #[command(flatten)]
@@ -316,6 +325,15 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
     }
 }
 
+fn part(text: &str) -> Result<(usize, usize), String> {
+    let parsed =
+        text.split_once('/').and_then(|(part, parts)| Some((part.parse().ok()?, parts.parse().ok()?)));
+    match parsed {
+        Some((part, parts)) if part < parts => Ok((part, parts)),
+        _ => Err("write I/N with I below N, as in 0/5".into()),
+    }
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let unit_at = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
@@ -359,6 +377,15 @@ mod tests {
             "0..9223372036854775808",
         ] {
             assert!(seeds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn parts() {
+        assert_eq!(part("0/5"), Ok((0, 5)));
+        assert_eq!(part("4/5"), Ok((4, 5)));
+        for bad in ["5/5", "0/0", "1", "/", "-1/2", "a/b"] {
+            assert!(part(bad).is_err(), "{bad}");
         }
     }
 

@@ -1,4 +1,5 @@
-//! `bugs`: each known bug is put back and hunted. What the hunt cannot find is a hole in the harness.
+//! `bugs`: each known bug is put back and hunted. What the hunt cannot find is a hole in the harness; what it finds must
+//! be what the catalogue says.
 
 use std::io;
 
@@ -10,7 +11,7 @@ use super::progress::Progress;
 use super::{Ending, Failure, Program, input, known_relapses};
 use crate::explore::{self, Hunt, KnownBug, Outcome, Plan, Quarry, Stop};
 
-/// After how many hits a bug has been found often enough.
+/// After how many hits a bug has been found often enough for a quick hunt.
 const ENOUGH: usize = 20;
 /// How many seeds lie between the hunts of two bugs, so that no two use the same ones.
 const SEEDS_BETWEEN: u64 = 1_000_000;
@@ -21,41 +22,50 @@ pub(super) fn bugs(
     mut printer: Printer,
     stop: Stop,
 ) -> Result<Ending, Failure> {
-    let chosen = chosen(program, &args.names)?;
+    let chosen = chosen(program, &args)?;
     let width = chosen.iter().map(|(_, bug)| bug.name.len()).max().unwrap_or(0).max("bug".len());
     let crew = args.patience.crew(args.jobs.number(), stop);
     let scenarios = program.scenarios_named(&[])?;
+    if let Some((part, parts)) = args.part {
+        let names: Vec<_> = chosen.iter().map(|(_, bug)| bug.name).collect();
+        printer.text(format_args!("part {part} of 0..{parts}: {}", names.join(", ")))?;
+    }
     printer.text(format_args!(
-        "{:width$}  {:>6}  {:>5}  {:>6}  {:>6}",
-        "bug", "runs", "hits", "first", "median"
+        "{:width$}  {:>6}  {:>5}  {:>7}  {:>15}  {:>6}  {:>6}",
+        "bug", "runs", "hits", "rate", "95 % interval", "first", "median"
     ))?;
-    let (mut found, mut hunted) = (0, 0);
+    let mut summary = Summary { part: args.part.map(|(part, parts)| [part, parts]), ..Summary::default() };
     for (place, bug) in chosen {
-        let plan = plan(&scenarios, place as u64, bug, args.budget)?;
+        let plan = Plan { schedule: args.schedule, ..plan(&scenarios, place as u64, bug, args.budget)? };
         let progress = Progress::new(bug.name, Some(plan.runs));
-        let quarry = Quarry { plan, enough: (!args.all).then_some(ENOUGH) };
+        let quarry = Quarry { plan, enough: args.quick.then_some(ENOUGH) };
         let hunt = explore::hunt(&crew, &quarry, &mut |runs| progress.at(runs))?;
         drop(progress);
         if crew.stop.is_wanted() && hunt.hits.is_empty() {
             break;
         }
-        hunted += 1;
-        found += usize::from(!hunt.hits.is_empty());
+        summary.bugs += 1;
+        summary.found += usize::from(!hunt.hits.is_empty());
+        summary.not_as_declared += usize::from(!hunt.unlike(bug.signs).is_empty());
         tell(&mut printer, bug, &hunt, width)?;
         printer.flush()?;
         if crew.stop.is_wanted() {
             break;
         }
     }
-    let interrupted = crew.stop.is_wanted();
-    printer.text(format_args!(
-        "{found} of {} found{}",
-        counted(hunted as u64, "bug"),
-        if interrupted { "; interrupted" } else { "" }
-    ))?;
-    printer.object(&Summary { bugs: hunted, found, interrupted })?;
+    summary.interrupted = crew.stop.is_wanted();
+    let mut last = format!("{} of {} found", summary.found, counted(summary.bugs as u64, "bug"));
+    if summary.not_as_declared > 0 {
+        last += &format!("; {} found, but not as declared", summary.not_as_declared);
+    }
+    if summary.interrupted {
+        last += "; interrupted";
+    }
+    printer.text(last)?;
+    printer.object(&summary)?;
     printer.flush()?;
-    Ok(match (found == hunted, interrupted) {
+    let held = summary.found == summary.bugs && summary.not_as_declared == 0;
+    Ok(match (held, summary.interrupted) {
         (false, _) => Ending::Finding,
         (true, true) => Ending::Interrupted,
         (true, false) => Ending::Held,
@@ -67,35 +77,49 @@ struct Line<'a> {
     bug: &'a str,
     about: &'a str,
     found: bool,
+    /// Every find bears one of the signs.
+    as_declared: bool,
+    signs: Vec<String>,
     runs: u64,
     hits: usize,
+    rate: f64,
+    wilson_low: f64,
+    wilson_high: f64,
     runs_to_first: Option<u64>,
     runs_median: Option<u64>,
+    schedules: Vec<(String, usize)>,
+    verdicts: Vec<(String, usize)>,
+    /// Finds that bear none of the signs.
+    not_as_declared: Vec<&'a Outcome>,
     /// Of the first find.
     verdict: Option<&'a str>,
-    verdicts: Vec<(String, usize)>,
     oracle: Option<&'a str>,
     detail: Option<&'a str>,
     replay: Option<&'a str>,
+    /// How small the first find can be made.
+    shrunk: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Summary {
     bugs: usize,
     found: usize,
+    not_as_declared: usize,
+    part: Option<[usize; 2]>,
     interrupted: bool,
 }
 
-/// The bugs of these names, or all, each with its place among all.
-fn chosen(program: Program, names: &[String]) -> Result<Vec<(usize, KnownBug)>, Failure> {
+/// The bugs of these names, or all, and of these the part that is asked for; each with its place among all.
+fn chosen(program: Program, args: &BugsArgs) -> Result<Vec<(usize, KnownBug)>, Failure> {
     let known = |name: &&String| program.bugs.iter().any(|bug| bug.name == **name);
-    if let Some(unknown) = names.iter().find(|name| !known(name)) {
+    if let Some(unknown) = args.names.iter().find(|name| !known(name)) {
         let names: Vec<_> = program.bugs.iter().map(|bug| bug.name).collect();
         return Err(input(format!("there is no known bug `{unknown}`: there are {}", names.join(", "))));
     }
+    let named = |bug: &KnownBug| args.names.is_empty() || args.names.iter().any(|name| name == bug.name);
+    let in_part = |place: usize| args.part.is_none_or(|(part, parts)| place % parts == part);
     let all = program.bugs.iter().copied().enumerate();
-    let chosen: Vec<_> =
-        all.filter(|(_, bug)| names.is_empty() || names.iter().any(|name| name == bug.name)).collect();
+    let chosen: Vec<_> = all.filter(|(place, bug)| named(bug) && in_part(*place)).collect();
     known_relapses(&chosen.iter().map(|(_, bug)| bug.name.to_string()).collect::<Vec<_>>())?;
     Ok(chosen)
 }
@@ -110,30 +134,61 @@ fn plan(scenarios: &[String], place: u64, bug: KnownBug, budget: u64) -> Result<
 fn tell(printer: &mut Printer, bug: KnownBug, hunt: &Hunt, width: usize) -> io::Result<()> {
     let dash = |number: Option<u64>| number.map_or("-".into(), grouped);
     let [first, median] = [hunt.runs_to_first(), hunt.runs_median()].map(dash);
-    let verdicts = hunt.verdicts();
-    let seen: Vec<_> = verdicts.iter().map(|(verdict, count)| format!("{count} × {verdict}")).collect();
-    let seen = if seen.is_empty() { "NOT FOUND".into() } else { seen.join(", ") };
-    let (name, runs, hits) = (bug.name, grouped(hunt.runs), hunt.hits.len());
-    printer.text(format_args!("{name:width$}  {runs:>6}  {hits:>5}  {first:>6}  {median:>6}  {seen}"))?;
+    let (verdicts, schedules) = (hunt.verdicts(), hunt.schedules());
+    let seen = if verdicts.is_empty() { "NOT FOUND".into() } else { listed(&verdicts) };
+    let (name, runs, hits) = (bug.name, grouped(hunt.runs), grouped(hunt.hits.len() as u64));
+    let (low, high) = hunt.interval();
+    let rate = format!("{:.2} %", hunt.rate() * 100.0);
+    let interval = format!("{:.2} – {:.2} %", low * 100.0, high * 100.0);
+    printer.text(format_args!(
+        "{name:width$}  {runs:>6}  {hits:>5}  {rate:>7}  {interval:>15}  {first:>6}  {median:>6}  {seen}"
+    ))?;
     printer.text(format_args!("    {}", bug.about))?;
+    if !schedules.is_empty() {
+        printer.text(format_args!("    schedules: {}", listed(&schedules)))?;
+    }
     let outcome = hunt.hits.first().map(|(_, outcome)| outcome);
     let evidence = outcome.and_then(|outcome| outcome.evidence.as_ref());
     if let (Some(outcome), Some(evidence)) = (outcome, evidence) {
         printer.text(format_args!("    {}", print::finding(outcome)))?;
         printer.text(format_args!("    {}", evidence.replay))?;
     }
+    let unlike = hunt.unlike(bug.signs);
+    let signs: Vec<_> = bug.signs.iter().map(ToString::to_string).collect();
+    if let Some(outcome) = unlike.first() {
+        let declared = signs.join(", or ");
+        let times = counted(unlike.len() as u64, "time");
+        printer.text(format_args!("    FOUND, BUT NOT AS DECLARED, {times}; declared: {declared}"))?;
+        printer.text(format_args!("    {}", print::finding(outcome)))?;
+        let replay = outcome.evidence.as_ref().map_or("", |evidence| evidence.replay.as_str());
+        printer.text(format_args!("    {replay}"))?;
+    }
     printer.object(&Line {
         bug: bug.name,
         about: bug.about,
         found: !hunt.hits.is_empty(),
+        as_declared: unlike.is_empty(),
+        signs,
         runs: hunt.runs,
-        hits,
+        hits: hunt.hits.len(),
+        rate: hunt.rate(),
+        wilson_low: low,
+        wilson_high: high,
         runs_to_first: hunt.runs_to_first(),
         runs_median: hunt.runs_median(),
-        verdict: outcome.map(|outcome: &Outcome| outcome.verdict.as_str()),
+        schedules,
         verdicts,
+        not_as_declared: unlike,
+        verdict: outcome.map(|outcome: &Outcome| outcome.verdict.as_str()),
         oracle: evidence.and_then(|evidence| evidence.oracle.as_deref()),
         detail: evidence.map(|evidence| evidence.detail.as_str()),
         replay: evidence.map(|evidence| evidence.replay.as_str()),
+        shrunk: None,
     })
+}
+
+/// `20 × hung, 3 × stuck`.
+fn listed(counts: &[(String, usize)]) -> String {
+    let counts = counts.iter().map(|(name, count)| format!("{} × {name}", grouped(*count as u64)));
+    counts.collect::<Vec<_>>().join(", ")
 }

@@ -32,10 +32,11 @@ mod scenarios;
 mod shrink;
 mod sweep;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::process::ExitCode;
 
-use crate::case::Scenarios;
+use crate::case::{Scenario, Scenarios};
 use crate::explore::{CrewError, KnownBug, Stop, work};
 use args::Command;
 use print::Printer;
@@ -115,6 +116,12 @@ fn give_up(failure: &Failure) -> ExitCode {
 }
 
 impl Program {
+    /// The kinds of trouble that runs of these scenarios may come by, each once.
+    fn troubles(&self, scenarios: &[String]) -> BTreeSet<&'static str> {
+        let scenarios = scenarios.iter().filter_map(|name| self.scenarios.find(name));
+        scenarios.flat_map(Scenario::troubles).collect()
+    }
+
     /// The scenarios of these names; all of them, when none is named.
     fn scenarios_named(&self, names: &[String]) -> Result<Vec<String>, Failure> {
         if let Some(unknown) = names.iter().find(|name| self.scenarios.find(name).is_none()) {

@@ -21,6 +21,8 @@ const BY_DEFAULT: Duration = Duration::from_secs(10);
 const OF_A_KIND_TOLD: usize = 3;
 /// How many coverage marks that no run came by are named for people.
 const MARKS_TOLD: usize = 12;
+/// How long a line of counts may be.
+const LINE: usize = 120;
 
 pub(super) fn sweep(
     program: Program,
@@ -31,7 +33,9 @@ pub(super) fn sweep(
     known_relapses(&args.relapses)?;
     let at_most = args.at_most.or(args.seeds.is_none().then_some(BY_DEFAULT));
     let seeds = args.seeds.clone();
-    let mut plan = plan(program.scenarios_named(&args.scenarios)?, seeds)?;
+    let scenarios = program.scenarios_named(&args.scenarios)?;
+    let troubles = program.troubles(&scenarios);
+    let mut plan = plan(scenarios, seeds)?;
     plan.schedule = args.schedule;
     plan.relapses = args.relapses;
     if let Some(path) = &args.out {
@@ -59,6 +63,9 @@ pub(super) fn sweep(
     let saved = save_first_of_each_kind(&crew, &sweeping.plan, &sweep, &args.findings);
     let interrupted = crew.stop.is_wanted();
     tell_table(&mut printer, &sweeping.plan, &sweep)?;
+    let without_effect: Vec<_> =
+        troubles.into_iter().filter(|kind| !sweep.tally.effects.contains_key(*kind)).collect();
+    tell_effects(&mut printer, &sweep.tally.effects, &without_effect)?;
     tell_findings(&mut printer, &sweep, &saved)?;
     if !args.each {
         sweep.findings.iter().try_for_each(|(_, finding)| printer.object(finding))?;
@@ -72,6 +79,8 @@ pub(super) fn sweep(
         seconds: rounded(sweep.took.as_secs_f64()),
         jobs,
         seeds_per_second_per_core: rounded(per_core),
+        effects: &sweep.tally.effects,
+        without_effect,
         unreached: sweep.tally.unreached(),
         scenarios: scenario_lines(&sweeping.plan, &sweep),
         saved: saved.into_values().collect(),
@@ -87,11 +96,16 @@ pub(super) fn sweep(
         grouped(per_core as u64),
         if interrupted { "; interrupted" } else { "" }
     ))?;
+    let unreached = sweep.tally.unreached().len() as u64;
+    let missed = args.fail_on_unreached && unreached > 0 && !interrupted;
+    if missed {
+        printer.text(format_args!("FAILED: {} reached by no run", counted(unreached, "coverage mark")))?;
+    }
     printer.flush()?;
-    Ok(match (total.findings(), interrupted) {
-        (0, false) => Ending::Held,
-        (0, true) => Ending::Interrupted,
-        _ => Ending::Finding,
+    Ok(match (total.findings() > 0 || missed, interrupted) {
+        (false, false) => Ending::Held,
+        (false, true) => Ending::Interrupted,
+        (true, _) => Ending::Finding,
     })
 }
 
@@ -103,13 +117,15 @@ fn plan(scenarios: Vec<String>, seeds: Option<std::ops::Range<u64>>) -> Result<P
 }
 
 #[derive(Serialize)]
-struct Summary {
+struct Summary<'a> {
     runs: u64,
     passed: u64,
     findings: u64,
     seconds: f64,
     jobs: usize,
     seeds_per_second_per_core: f64,
+    effects: &'a BTreeMap<String, u64>,
+    without_effect: Vec<&'static str>,
     unreached: Vec<&'static str>,
     scenarios: Vec<ScenarioLine>,
     saved: Vec<String>,
@@ -170,6 +186,36 @@ fn tell_table(printer: &mut Printer, plan: &Plan, sweep: &Sweep) -> io::Result<(
             more => format!("; and {more} more"),
         };
         printer.text(format_args!("never reached: {named}{more}"))?;
+    }
+    Ok(())
+}
+
+/// Tells what went wrong in the runs, most frequent first, and what never did.
+fn tell_effects(
+    printer: &mut Printer,
+    effects: &BTreeMap<String, u64>,
+    without: &[&'static str],
+) -> io::Result<()> {
+    let mut counts: Vec<_> = effects.iter().collect();
+    counts.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
+    let counts = counts.into_iter().map(|(kind, times)| format!("{kind} {}", grouped(*times)));
+    tell_list(printer, "took effect:", counts)?;
+    tell_list(printer, "never took effect:", without.iter().map(ToString::to_string))
+}
+
+/// Prints a list in lines of some length; nothing when it is empty.
+fn tell_list(printer: &mut Printer, title: &str, items: impl Iterator<Item = String>) -> io::Result<()> {
+    let mut line = title.to_string();
+    let mut items = items.peekable();
+    while let Some(item) = items.next() {
+        let separator = if items.peek().is_some() { "," } else { "" };
+        if line.chars().count() + item.chars().count() > LINE {
+            printer.text(std::mem::replace(&mut line, " ".into()))?;
+        }
+        line += &format!(" {item}{separator}");
+        if separator.is_empty() {
+            printer.text(&line)?;
+        }
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
-//! The hunt: a known bug is put back, and the default portfolio is swept until it has been found often enough.
+//! The hunt: a known bug is put back, and the default portfolio is swept for it.
 //!
 //! It tests the harness. A run counts as a hit only if it passes without the bug.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::crew::{Manner, Runs};
-use super::{Crew, CrewError, Outcome, Plan, Telling};
+use super::{Crew, CrewError, Outcome, Plan, Sign, Telling, wilson};
 
 /// A bug of the grid's history that can be put back with `relapse!`.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +15,8 @@ pub struct KnownBug {
     pub name: &'static str,
     /// What goes wrong, in a line.
     pub about: &'static str,
+    /// What a finding of it looks like: one of these.
+    pub signs: &'static [Sign],
 }
 
 /// What to hunt, and how long.
@@ -56,6 +59,16 @@ pub fn hunt(crew: &Crew, quarry: &Quarry, progress: &mut dyn FnMut(u64)) -> Resu
 }
 
 impl Hunt {
+    /// Hits for each run.
+    pub fn rate(&self) -> f64 {
+        self.hits.len() as f64 / self.runs.max(1) as f64
+    }
+
+    /// The 95 % interval of the rate.
+    pub fn interval(&self) -> (f64, f64) {
+        wilson(self.hits.len() as u64, self.runs)
+    }
+
     /// How many runs it took to find it, the middle one of all finds; none when it was not found.
     pub fn runs_median(&self) -> Option<u64> {
         let mut last = 0;
@@ -75,16 +88,37 @@ impl Hunt {
 
     /// The verdicts of the finds, each once with how often, most frequent first.
     pub fn verdicts(&self) -> Vec<(String, usize)> {
-        let mut counts = std::collections::BTreeMap::<String, usize>::new();
-        for (_, outcome) in &self.hits {
+        counted(self.outcomes().map(|outcome| {
             let (_, verdict, oracle) = outcome.kind();
-            let name = oracle.map_or(verdict.to_string(), |oracle| format!("{verdict} ({oracle})"));
-            *counts.entry(name).or_default() += 1;
-        }
-        let mut counts: Vec<_> = counts.into_iter().collect();
-        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        counts
+            oracle.map_or(verdict.to_string(), |oracle| format!("{verdict} ({oracle})"))
+        }))
     }
+
+    /// The kinds of schedule under which it was found, each once with how often, most frequent first. Of a run that took
+    /// its process along, nobody knows.
+    pub fn schedules(&self) -> Vec<(String, usize)> {
+        let evidence = self.outcomes().filter_map(|outcome| outcome.evidence.as_ref());
+        counted(evidence.filter_map(|evidence| evidence.schedule.clone()))
+    }
+
+    /// The finds that bear none of these signs; none when no sign is asked for.
+    pub fn unlike(&self, signs: &[Sign]) -> Vec<&Outcome> {
+        let unlike = |outcome: &&Outcome| !signs.iter().any(|sign| sign.marks(outcome));
+        self.outcomes().filter(|_| !signs.is_empty()).filter(unlike).collect()
+    }
+
+    fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
+        self.hits.iter().map(|(_, outcome)| outcome)
+    }
+}
+
+/// Each name once with how often it came, most frequent first.
+fn counted(names: impl Iterator<Item = String>) -> Vec<(String, usize)> {
+    let mut counts = BTreeMap::<String, usize>::new();
+    names.for_each(|name| *counts.entry(name).or_default() += 1);
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts
 }
 
 #[cfg(test)]
@@ -98,7 +132,8 @@ mod tests {
                 0 => Verdict::Violated { oracle: "order".into(), detail: String::new() },
                 _ => Verdict::Stuck { detail: String::new() },
             };
-            (*run, Outcome::without_report(verdict, "planted", *run, ""))
+            let schedule = if *run < 5 { "fifo" } else { "uniform" };
+            (*run, Outcome::without_report(verdict, "planted", *run, "").under(schedule))
         };
         Hunt { runs: 1000, hits: runs.iter().map(outcome).collect() }
     }
@@ -109,10 +144,23 @@ mod tests {
         assert_eq!(hits(&[4]).runs_median(), Some(5));
         assert_eq!(hits(&[4, 5, 25]).runs_median(), Some(5));
         assert_eq!(hits(&[4, 5, 25]).runs_to_first(), Some(5));
+        assert_eq!(hits(&[4, 5, 25]).rate(), 0.003);
     }
 
     #[test]
-    fn verdicts_come_by_frequency() {
-        assert_eq!(hits(&[1, 3, 4]).verdicts(), [("stuck".into(), 2), ("violated".into(), 1)]);
+    fn verdicts_and_schedules_come_by_frequency() {
+        assert_eq!(hits(&[1, 3, 4]).verdicts(), [("stuck".into(), 2), ("violated (order)".into(), 1)]);
+        assert_eq!(hits(&[1, 7, 8]).schedules(), [("uniform".into(), 2), ("fifo".into(), 1)]);
+    }
+
+    #[test]
+    fn a_find_must_bear_one_of_the_signs() {
+        let (stuck, violated) = (Sign::Stuck, Sign::Violated { oracle: "order" });
+        let hunt = hits(&[1, 3, 4]);
+        assert_eq!(hunt.unlike(&[stuck, violated]), [] as [&Outcome; 0]);
+        let seeds = |outcomes: Vec<&Outcome>| outcomes.iter().map(|outcome| outcome.seed).collect::<Vec<_>>();
+        assert_eq!(seeds(hunt.unlike(&[violated])), [1, 3]);
+        assert_eq!(seeds(hunt.unlike(&[Sign::Panicked])), [1, 3, 4]);
+        assert_eq!(hunt.unlike(&[]), [] as [&Outcome; 0]);
     }
 }

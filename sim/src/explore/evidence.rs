@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::case::{Report, Verdict};
+use crate::case::{Report, Symptom, Verdict, WaitEnd};
 use crate::trace::{Wait, WaitGraph};
 
 /// What became of one run.
@@ -33,6 +33,12 @@ pub struct Evidence {
     pub oracle: Option<String>,
     /// What it found.
     pub detail: String,
+    /// For a hang: what everybody waits for in the end, and who has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ends: Vec<WaitEnd>,
+    /// The kind of schedule that the case ran under, where somebody counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
     /// The command that repeats the run.
     pub replay: String,
 }
@@ -43,6 +49,8 @@ impl Outcome {
         let evidence = || Evidence {
             oracle: report.verdict.oracle().map(String::from),
             detail: detail(&report.verdict, report.waits.as_ref()),
+            ends: Symptom::of(report).ends,
+            schedule: None,
             replay: replay.into(),
         };
         Outcome {
@@ -58,7 +66,9 @@ impl Outcome {
 
     /// What becomes of a run that gave no report at all.
     pub fn without_report(verdict: Verdict, scenario: &str, seed: u64, replay: &str) -> Outcome {
-        let evidence = Evidence { oracle: None, detail: detail(&verdict, None), replay: replay.into() };
+        let oracle = verdict.oracle().map(String::from);
+        let (detail, replay) = (detail(&verdict, None), replay.into());
+        let evidence = Evidence { oracle, detail, ends: Vec::new(), schedule: None, replay };
         Outcome {
             scenario: scenario.into(),
             seed,
@@ -68,6 +78,14 @@ impl Outcome {
             sim_ns: 0,
             evidence: Some(evidence),
         }
+    }
+
+    /// The same, and a finding says under which kind of schedule.
+    pub fn under(mut self, schedule: &str) -> Outcome {
+        if let Some(evidence) = &mut self.evidence {
+            evidence.schedule = Some(schedule.into());
+        }
+        self
     }
 
     /// What findings of one kind have in common: scenario, verdict and oracle.

@@ -1,5 +1,6 @@
 //! Tallies: what many runs came to together. Adding is all there is to it, so the order of runs is no matter.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ pub struct Tally {
     pub scenarios: Vec<ScenarioTally>,
     /// One bit for each of [`runtime::MARKS`], in order: what any run came by.
     reached: Vec<u64>,
+    /// How often trouble of each kind took effect, by its name.
+    pub effects: BTreeMap<String, u64>,
 }
 
 /// What the runs of one scenario came to.
@@ -54,7 +57,7 @@ impl ScenarioTally {
 impl Tally {
     /// Nothing yet.
     pub fn new(scenarios: usize) -> Tally {
-        Tally { scenarios: vec![ScenarioTally::default(); scenarios], reached: Vec::new() }
+        Tally { scenarios: vec![ScenarioTally::default(); scenarios], ..Tally::default() }
     }
 
     /// Counts a run that gave a report.
@@ -67,6 +70,9 @@ impl Tally {
             busy,
         });
         self.reach(&report.reached);
+        for (kind, times) in &report.effects {
+            self.count_effect(kind, (*times).into());
+        }
     }
 
     /// Counts a finding that came without a report.
@@ -81,6 +87,9 @@ impl Tally {
             mine.add(others);
         }
         self.reach(&other.reached);
+        for (kind, times) in &other.effects {
+            self.count_effect(kind, *times);
+        }
     }
 
     /// All runs.
@@ -95,12 +104,19 @@ impl Tally {
         let has =
             |index: usize| self.reached.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1);
         // One mark may be planted in several places; generic code plants it once for each type.
-        let reached: std::collections::BTreeSet<_> = (0..runtime::MARKS.len())
+        let reached: BTreeSet<_> = (0..runtime::MARKS.len())
             .filter(|index| has(*index))
             .map(|index| runtime::MARKS[index].name)
             .collect();
-        let all: std::collections::BTreeSet<_> = runtime::MARKS.iter().map(|mark| mark.name).collect();
+        let all: BTreeSet<_> = runtime::MARKS.iter().map(|mark| mark.name).collect();
         all.difference(&reached).copied().collect()
+    }
+
+    fn count_effect(&mut self, kind: &str, times: u64) {
+        match self.effects.get_mut(kind) {
+            Some(so_far) => *so_far += times,
+            None => _ = self.effects.insert(kind.into(), times),
+        }
     }
 
     fn reach(&mut self, reached: &[u64]) {

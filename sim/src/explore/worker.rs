@@ -161,7 +161,7 @@ impl Bench {
             };
             if tell {
                 let replay = if report.verdict.is_pass() { String::new() } else { plan.replay(index) };
-                told.push((index, Outcome::of(&report, name, seed, &replay)));
+                told.push((index, Outcome::of(&report, name, seed, &replay).under(case.schedule.name())));
             }
         }
         Ok(Answer::Swept { runs, tally, told })

@@ -92,6 +92,10 @@ pub enum Refusal {
 }
 
 impl Effect {
+    /// The name of each kind.
+    pub const KINDS: [&'static str; 10] =
+        ["hang", "slow", "refuse", "disconnect", "short", "long", "garbage", "duplicate", "crash", "pause"];
+
     /// One or two of each kind: what an exhaustive search tries on every call.
     pub const SAMPLES: [Effect; 12] = [
         Effect::Hang,

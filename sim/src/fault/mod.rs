@@ -45,3 +45,25 @@ pub enum Fault {
         effect: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    /// The names of all variants, out of the mouth of the enum itself.
+    fn variants<T: DeserializeOwned>() -> Vec<String> {
+        let Err(error) = toml::from_str::<T>("kind = \"nothing\"") else { panic!("a kind of nothing") };
+        let quoted = error.message().split('`').skip(3).step_by(2);
+        quoted.map(String::from).collect()
+    }
+
+    #[test]
+    fn no_kind_is_forgotten() {
+        assert_eq!(variants::<Damage>(), Damage::KINDS);
+        assert_eq!(variants::<Effect>(), Effect::KINDS);
+        assert!(Damage::SAMPLES.iter().all(|damage| Damage::KINDS.contains(&damage.name())));
+        assert!(Effect::SAMPLES.iter().all(|effect| Effect::KINDS.contains(&effect.name())));
+    }
+}

@@ -90,6 +90,10 @@ pub enum OffsetField {
 }
 
 impl Damage {
+    /// The name of each kind.
+    pub const KINDS: [&'static str; 6] =
+        ["flip", "truncate", "missing", "wrong-number", "other-file", "stale-offset"];
+
     /// Some of each kind: what an exhaustive search tries on every share.
     pub const SAMPLES: [Damage; 11] = [
         Damage::Missing,

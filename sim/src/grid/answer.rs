@@ -11,18 +11,28 @@ use crate::trace::mix;
 
 /// An answer that can be falsified.
 pub(super) trait Answer: Send + Sized + 'static {
+    /// How many bytes or shares.
+    fn size(&self) -> usize;
     fn shorter(self, keep: u64) -> Self;
     fn longer(self, extra: u64, server: &Inner) -> Self;
     fn garbage(self, server: &Inner) -> Self;
 }
 
 impl Answer for () {
+    fn size(&self) -> usize {
+        0
+    }
+
     fn shorter(self, _keep: u64) {}
     fn longer(self, _extra: u64, _server: &Inner) {}
     fn garbage(self, _server: &Inner) {}
 }
 
 impl Answer for Bytes {
+    fn size(&self) -> usize {
+        self.len()
+    }
+
     fn shorter(self, keep: u64) -> Bytes {
         self.slice(..(keep as usize).min(self.len()))
     }
@@ -44,6 +54,10 @@ impl Answer for Bytes {
 pub(super) type Buckets = BTreeMap<ShareNumber, Arc<dyn ShareReader>>;
 
 impl Answer for Buckets {
+    fn size(&self) -> usize {
+        self.len()
+    }
+
     fn shorter(self, keep: u64) -> Buckets {
         self.into_iter().take(keep as usize).collect()
     }

@@ -15,7 +15,7 @@ use super::answer::Answer;
 use super::server::{Inner, State};
 use crate::fault::{CallKind, Effect, Fault, Refusal};
 use crate::trace::mix;
-use crate::world::{as_harness, could_fail, did};
+use crate::world::{as_harness, could_fail, did, took_effect};
 
 impl Inner {
     /// How long the `nth` call of a kind takes: drawn from its own coordinates, so that nothing shifts it.
@@ -46,7 +46,7 @@ impl Inner {
                 None => None,
             };
             if let Some(effect) = &effect {
-                state.took_effect(effect);
+                state.suffer(effect);
             }
             (nth, effect, connection)
         };
@@ -61,6 +61,7 @@ impl Inner {
         }
         match effect {
             Some(Effect::Crash { restart_us }) => {
+                took_effect("crash");
                 self.actor.crash();
                 self.lose_connection(false);
                 if let Some(us) = restart_us {
@@ -73,6 +74,7 @@ impl Inner {
                 return Err(ServerError::Disconnected);
             }
             Some(Effect::Pause { us }) => {
+                took_effect("pause");
                 self.actor.pause();
                 self.later(us, |server| server.actor.resume());
             }
@@ -125,6 +127,11 @@ async fn serve<T: Answer>(
     if !(latency + slow).is_zero() {
         runtime.sleep(latency + slow).await;
     }
+    if let Some(effect @ (Effect::Slow { .. } | Effect::Hang | Effect::Duplicate | Effect::Refuse { .. })) =
+        &effect
+    {
+        took_effect(effect.name());
+    }
     let inner = me.upgrade().ok_or(ServerError::Disconnected)?;
     if effect == Some(Effect::Hang) {
         let _held = as_harness(|| runtime::hold!("the fault `hang`", server, call));
@@ -138,14 +145,29 @@ async fn serve<T: Answer>(
     match effect {
         Some(Effect::Refuse { with }) => Err(refusal(with)),
         Some(Effect::Disconnect) => {
+            took_effect("disconnect");
             inner.lose_connection(true);
             Err(ServerError::Disconnected)
         }
-        Some(Effect::Short { keep }) => answer.map(|answer| answer.shorter(keep)),
-        Some(Effect::Long { extra }) => answer.map(|answer| answer.longer(extra, &inner)),
-        Some(Effect::Garbage) => answer.map(|answer| answer.garbage(&inner)),
+        Some(effect @ (Effect::Short { .. } | Effect::Long { .. } | Effect::Garbage)) => {
+            answer.map(|answer| falsified(answer, &effect, &inner))
+        }
         _ => answer,
     }
+}
+
+/// The answer after an effect that changes answers. An empty one has nothing to change, and that is no effect.
+fn falsified<T: Answer>(answer: T, effect: &Effect, server: &Inner) -> T {
+    let size = answer.size();
+    let answer = match effect {
+        Effect::Short { keep } => answer.shorter(*keep),
+        Effect::Long { extra } => answer.longer(*extra, server),
+        _ => answer.garbage(server),
+    };
+    if size != answer.size() || (*effect == Effect::Garbage && size > 0) {
+        took_effect(effect.name());
+    }
+    answer
 }
 
 async fn wait_for_healing(inner: &Inner) {

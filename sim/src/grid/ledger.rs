@@ -32,8 +32,6 @@ pub struct Ledger {
     pub(super) buffered: Arc<AtomicU64>,
     /// The most bytes of answers that clients had at one time.
     pub most_buffered: u64,
-    /// Names of the effects that took place, and how often.
-    pub effects: BTreeMap<&'static str, u32>,
 }
 
 impl Ledger {

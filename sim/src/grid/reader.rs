@@ -15,6 +15,7 @@ use protocol::server::{
 use super::answer::Buckets;
 use super::server::Inner;
 use crate::fault::CallKind;
+use crate::world::took_effect;
 
 /// The largest read that a server answers, in bytes.
 const MAX_READ: u64 = 1 << 26;
@@ -36,6 +37,9 @@ impl StorageServer for Inner {
         let (me, ours) = (self.me.clone(), index == self.index);
         self.call(CallKind::Dyhb, None, move |state| {
             let inner = me.upgrade().ok_or(ServerError::Disconnected)?;
+            if ours {
+                state.misplaced.drain(..).for_each(took_effect);
+            }
             let shares = state.shares.keys().filter(|_| ours);
             Ok(shares.map(|share| (*share, inner.reader(state.epoch, *share))).collect())
         })
@@ -96,14 +100,15 @@ impl ShareReader for Reader {
         }
         let answer = server
             .call(CallKind::Read, Some(self.epoch), move |state| {
-                let data = state.shares.get(&share).ok_or(ServerError::NoSuchShare)?;
+                let data = state.shares.get_mut(&share).ok_or(ServerError::NoSuchShare)?;
                 if length > MAX_READ {
                     return Err(ServerError::Refused("more than this server reads at once".into()));
                 }
                 if strict && offset.saturating_add(length) > data.length() {
+                    took_effect("strict-server");
                     return Err(ServerError::Refused("the read ends past the end of the share".into()));
                 }
-                let bytes = data.read(offset, length);
+                let bytes = data.serve(offset, length);
                 state.ledger.read_answered(bytes.len() as u64);
                 let buffered = state.ledger.buffered.clone();
                 Ok(Bytes::from_owner(Buffered { bytes, buffered }))

@@ -55,6 +55,8 @@ pub(super) struct State {
     pub(super) good: BTreeSet<ShareNumber>,
     pub(super) faults: BTreeMap<(CallKind, u32), Effect>,
     pub(super) ledger: Ledger,
+    /// Kinds of damage that show in what the server says it has, until they have been counted.
+    pub(super) misplaced: Vec<&'static str>,
     /// The calls of the present connection; none while the server is down.
     pub(super) connection: Option<Arc<Scope>>,
     /// Counts connections.
@@ -100,7 +102,7 @@ impl Server {
         let mut shares = pristine.clone();
         let mut good: BTreeSet<_> = pristine.keys().copied().collect();
         let mut faults = BTreeMap::new();
-        let mut ledger = Ledger::default();
+        let mut misplaced = Vec::new();
         for share in setup.shares {
             could_fail(|| {
                 let fault = |damage| Fault::Share { server: number, share: *share, damage };
@@ -112,7 +114,9 @@ impl Server {
                 Fault::Share { server, share, damage } if *server == number => {
                     if let Some(data) = shares.remove(share) {
                         good.remove(share);
-                        *ledger.effects.entry(damage.name()).or_default() += 1;
+                        if matches!(damage, Damage::Missing | Damage::WrongNumber { .. }) {
+                            misplaced.push(damage.name());
+                        }
                         if let Some((number, data)) = data.damaged(*share, damage, file, other) {
                             // A share that claims the number of a good one hides it.
                             good.remove(&number);
@@ -128,8 +132,18 @@ impl Server {
         }
         let actor = world.actor(id.to_string());
         let connection = Some(Arc::new(actor.runtime().scope()));
-        let state =
-            State { shares, pristine, good, faults, ledger, connection, epoch: 1, healed: false, patience };
+        let state = State {
+            shares,
+            pristine,
+            good,
+            faults,
+            ledger: Ledger::default(),
+            misplaced,
+            connection,
+            epoch: 1,
+            healed: false,
+            patience,
+        };
         Server(Arc::new_cyclic(|me| Inner {
             me: me.clone(),
             world,
@@ -186,6 +200,7 @@ impl Server {
         inner.actor.resume();
         let mut state = inner.lock();
         state.faults.clear();
+        state.misplaced.clear();
         state.healed = true;
         let whole = state.pristine.clone();
         state.shares = whole;
@@ -227,8 +242,8 @@ impl Inner {
 }
 
 impl State {
-    pub(super) fn took_effect(&mut self, effect: &Effect) {
-        *self.ledger.effects.entry(effect.name()).or_default() += 1;
+    /// Notes what the effect may cost a client.
+    pub(super) fn suffer(&mut self, effect: &Effect) {
         match effect {
             Effect::Slow { us } | Effect::Pause { us } => {
                 self.patience = self.patience.saturating_sub(Duration::from_micros(*us));

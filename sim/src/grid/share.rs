@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::file::StoredFile;
 use super::sparse::SparseFile;
 use crate::fault::Damage;
+use crate::world::took_effect;
 
 /// An undamaged share.
 #[derive(Clone)]
@@ -40,11 +41,13 @@ pub struct ShareData {
     length: u64,
     /// Bytes that are not what the source says.
     patches: BTreeMap<u64, u8>,
+    /// What happened to its bytes, until somebody has read where it shows.
+    unseen: Option<Damage>,
 }
 
 impl ShareData {
     pub(crate) fn new(source: ShareSource) -> ShareData {
-        ShareData { length: source.len(), source, patches: BTreeMap::new() }
+        ShareData { length: source.len(), source, patches: BTreeMap::new(), unseen: None }
     }
 
     /// The share after `damage`, under its number; none when it is gone.
@@ -81,7 +84,29 @@ impl ShareData {
                 }
             }
         }
+        self.unseen = Some(damage.clone());
         Some((number, self))
+    }
+
+    /// What a client is given that reads there: the first time that it shows damage, that has taken effect.
+    pub(super) fn serve(&mut self, offset: u64, length: u64) -> Bytes {
+        if let Some(damage) = &self.unseen
+            && self.shows(damage, offset, length)
+        {
+            took_effect(damage.name());
+            self.unseen = None;
+        }
+        self.read(offset, length)
+    }
+
+    /// Whether what is read there is not what it would be without the damage.
+    fn shows(&self, damage: &Damage, offset: u64, length: u64) -> bool {
+        let (whole, end) = (self.source.len(), offset.saturating_add(length));
+        match damage {
+            Damage::Truncate { .. } => offset < whole && self.length < end.min(whole),
+            Damage::OtherFile => offset < self.length.min(end),
+            _ => self.patches.range(offset..end).next().is_some(),
+        }
     }
 
     /// The bytes of `[offset, offset + length)`, cut at the end of the share.

@@ -99,6 +99,19 @@ pub trait Schedule {
 }
 
 impl ScheduleSpec {
+    /// The name of its kind, on the command line and in case files.
+    pub fn name(&self) -> &'static str {
+        match self {
+            ScheduleSpec::Fifo => "fifo",
+            ScheduleSpec::Uniform => "uniform",
+            ScheduleSpec::Bounded { .. } => "bounded",
+            ScheduleSpec::Pct { .. } => "pct",
+            ScheduleSpec::Pctcp { .. } => "pctcp",
+            ScheduleSpec::Urw => "urw",
+            ScheduleSpec::Replay { .. } => "replay",
+        }
+    }
+
     /// Whether its parameters are in range. The error says which is not.
     pub fn check(&self) -> Result<(), String> {
         match *self {

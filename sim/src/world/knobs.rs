@@ -35,6 +35,9 @@ pub(crate) fn set(knobs: Knobs, seed: u64) {
 pub(crate) fn job_delay() -> u64 {
     let longest = KNOBS.get().job_us;
     let drawn = JOBS.with_borrow_mut(|dice| dice.as_mut().map_or(0, |dice| dice.between(0, longest)));
+    if drawn > 0 {
+        super::took_effect("slow-job");
+    }
     drawn * 1000
 }
 

@@ -6,6 +6,7 @@
 pub(crate) mod context;
 mod disk;
 mod door;
+mod effects;
 pub(crate) mod executor;
 mod knobs;
 mod labels;
@@ -23,6 +24,7 @@ use runtime::{Instant, Runtime};
 
 pub(crate) use context::as_harness;
 pub use disk::Disk;
+pub(crate) use effects::{take as take_effects, took_effect};
 pub(crate) use executor::{could_fail, did};
 pub use knobs::Knobs;
 pub(crate) use labels::hash_of_text as label_hash;

@@ -52,6 +52,7 @@ impl World {
         });
         let effect = effects.iter().copied().find(|known| effect.as_deref() == Some(*known))?;
         executor::did(|| xxhash_rust::xxh3::xxh3_64(effect.as_bytes()));
+        self.took_effect(effect);
         tracing::debug!(target: "fault", at, nth, "{effect}");
         Some(effect)
     }
