@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::schedule::Departure;
-use crate::trace::{Story, WaitGraph};
+use crate::trace::{Recorded, StepDigests, Story, WaitGraph};
 use crate::world::Points;
 
 /// How a run ended.
@@ -122,4 +122,8 @@ pub struct Report {
     pub departures: Vec<Departure>,
     /// When they were asked for: the points at which other runs can part from this one.
     pub points: Option<Points>,
+    /// When they were asked for, or the run was recorded in full: the running digest after each step.
+    pub step_digests: Option<StepDigests>,
+    /// When the run was recorded in full: all of it.
+    pub recorded: Option<Recorded>,
 }

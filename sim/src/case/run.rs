@@ -6,7 +6,7 @@ use std::thread;
 
 use super::{Case, Report, Verdict};
 use crate::schedule::{Census, Schedule, ScheduleSpec, StepCounts};
-use crate::trace::{self, Story, WaitGraph};
+use crate::trace::{self, Recorded, Story, WaitGraph};
 use crate::world::{World, executor};
 use crate::{panics, world};
 
@@ -15,9 +15,11 @@ use crate::{panics, world};
 pub enum Detail {
     /// Verdict, digest, coverage and counts: what a sweep needs.
     Digest,
-    /// The story, the wait graph and the departures from FIFO as well.
+    /// The running digest after each step as well: what is needed to say where two runs part.
+    Steps,
+    /// The story, the wait graph, the departures from FIFO and every step as well.
     Full,
-    /// The points at which other runs can part from this one, as well.
+    /// As [`Detail::Digest`], with the points at which other runs can part from this one.
     Points,
 }
 
@@ -66,7 +68,7 @@ fn run_here(case: Arc<Case>, detail: Detail, start: impl FnOnce(&Case) -> Box<dy
         let world = World::start(&case, detail, start(&case));
         let verdict = world.run(case.scenario.play(case.clone(), world));
         // What is dropped from here on is no part of the run.
-        let recording = trace::finish();
+        let mut recording = trace::finish();
         let (labels, departures, steps, points) = executor::with(|executor| {
             let labels = if full { executor.labels().texts() } else { Vec::new() };
             (labels, executor.departures(), executor.steps(), executor.points())
@@ -89,6 +91,8 @@ fn run_here(case: Arc<Case>, detail: Detail, start: impl FnOnce(&Case) -> Box<dy
             waits: full.then(|| WaitGraph::of(&recording, &labels, sim_ns)),
             departures,
             points,
+            step_digests: recording.take_steps(),
+            recorded: full.then(|| Recorded::new(recording, labels)),
         }
     })
 }
@@ -107,6 +111,8 @@ impl Report {
             waits: None,
             departures: Vec::new(),
             points: None,
+            step_digests: None,
+            recorded: None,
         }
     }
 }

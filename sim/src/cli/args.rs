@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::print::Printer;
 use super::{Failure, input};
-use crate::explore::{Crew, Edit, Stop};
+use crate::explore::{Crew, Edit, MOST_RUNS, Stop};
 use crate::schedule::ScheduleKind;
 
 #[derive(Parser)]
@@ -214,7 +214,7 @@ pub(super) struct BugsArgs {
 #[derive(Args)]
 pub(super) struct AuditArgs {
     /// How many runs, dealt to the scenarios in turn [default: 500, or as many as the file to compare with has]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST_RUNS))]
     pub(super) seeds: Option<u64>,
     /// Write the digests to this file, which must not exist yet
     #[arg(long, value_name = "FILE")]
@@ -222,6 +222,9 @@ pub(super) struct AuditArgs {
     /// Compare with the digests that another build has written
     #[arg(long, value_name = "FILE")]
     pub(super) compare: Option<PathBuf>,
+    /// Put each classic source of nondeterminism into a run instead, and show what becomes of it
+    #[arg(long, conflicts_with_all = ["seeds", "emit", "compare"])]
+    pub(super) planted: bool,
     #[command(flatten)]
     pub(super) jobs: Jobs,
     #[command(flatten)]

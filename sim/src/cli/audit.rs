@@ -1,21 +1,21 @@
 //! `audit`: the same seeds in other processes, sweeps and builds must have the same digests.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter};
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::args::AuditArgs;
-use super::print::{Printer, counted};
+use super::print::{Printer, counted, finding};
 use super::progress::Progress;
 use super::{Ending, Failure, Program, files, input};
-use crate::explore::{self, Audit, Difference, Digests, Plan, Stop};
+use crate::explore::{self, ALONE, Audit, Difference, Plan, Stop, Trails, read_trails, write_trails};
+use crate::trace::FirstDifference;
 
 /// How many runs, when nobody says.
 const BY_DEFAULT: u64 = 500;
-/// How many differences are printed for people.
-const DIFFERENCES_TOLD: usize = 10;
 
 pub(super) fn audit(
     program: Program,
@@ -23,7 +23,7 @@ pub(super) fn audit(
     mut printer: Printer,
     stop: Stop,
 ) -> Result<Ending, Failure> {
-    let others = args.compare.as_deref().map(read_digests).transpose()?;
+    let others = args.compare.as_deref().map(read).transpose()?;
     let runs = args.seeds.or(others.as_ref().map(|others| others.len() as u64)).unwrap_or(BY_DEFAULT);
     let plan = plan(program.scenarios_named(&[])?, runs)?;
     if let (Some(others), Some(path)) = (&others, &args.compare) {
@@ -38,11 +38,15 @@ pub(super) fn audit(
     let audit = explore::audit(&crew, &plan, others, &mut |runs| progress.at(runs))?;
     drop(progress);
     if let Some(file) = emit {
-        write_digests(&audit.digests, file)?;
+        write_trails(&audit.trails, &mut BufWriter::new(file))?;
     }
     tell(&mut printer, &plan, &audit, others.is_some())?;
     printer.flush()?;
-    Ok(if audit.differences.is_empty() { Ending::Held } else { Ending::Finding })
+    Ok(if audit.differences.is_empty() && audit.moody().next().is_none() {
+        Ending::Held
+    } else {
+        Ending::Finding
+    })
 }
 
 /// The first runs of a sweep of all scenarios.
@@ -53,7 +57,7 @@ fn plan(scenarios: Vec<String>, runs: u64) -> Result<Plan, Failure> {
 }
 
 /// Checks that a file has the digests of just these runs.
-fn same_runs(plan: &Plan, others: &Digests, path: &Path) -> Result<(), Failure> {
+fn same_runs(plan: &Plan, others: &Trails, path: &Path) -> Result<(), Failure> {
     let name = |index| {
         let (scenario, seed) = plan.coordinate(index);
         (plan.scenarios[scenario].clone(), seed)
@@ -74,35 +78,10 @@ fn same_runs(plan: &Plan, others: &Digests, path: &Path) -> Result<(), Failure> 
     }
 }
 
-fn read_digests(path: &Path) -> Result<Digests, Failure> {
-    let text = files::read(path)?;
-    let line = |(number, line): (usize, &str)| {
-        let mut words = line.split(' ');
-        let entry = (|| {
-            let coordinate = (words.next()?.to_string(), words.next()?.parse().ok()?);
-            Some((coordinate, u64::from_str_radix(words.next()?, 16).ok()?))
-        })();
-        entry.filter(|_| words.next().is_none()).ok_or_else(|| {
-            let path = path.display();
-            input(format!(
-                "{path}, line {}: not `scenario seed digest`, as audit --emit writes it",
-                number + 1
-            ))
-        })
-    };
-    let digests: Digests = text.lines().enumerate().map(line).collect::<Result<_, _>>()?;
-    match digests.is_empty() {
-        true => Err(input(format!("{} has no digests", path.display()))),
-        false => Ok(digests),
-    }
-}
-
-fn write_digests(digests: &Digests, file: File) -> io::Result<()> {
-    let mut file = BufWriter::new(file);
-    for ((scenario, seed), digest) in digests {
-        writeln!(file, "{scenario} {seed} {digest:016x}")?;
-    }
-    file.flush()
+fn read(path: &Path) -> Result<Trails, Failure> {
+    let complain = |error: String| input(format!("{}: {error}", path.display()));
+    let file = File::open(path).map_err(|error| input(format!("cannot read {}: {error}", path.display())))?;
+    read_trails(BufReader::new(file)).map_err(complain)
 }
 
 #[derive(Serialize)]
@@ -111,6 +90,8 @@ struct Line<'a> {
     seed: u64,
     verdict: &'static str,
     detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<&'a FirstDifference>,
     replay: String,
 }
 
@@ -122,16 +103,29 @@ struct Summary {
 }
 
 fn tell(printer: &mut Printer, plan: &Plan, audit: &Audit, compared: bool) -> io::Result<()> {
-    for (number, difference) in audit.differences.iter().enumerate() {
+    let mut told = BTreeSet::new();
+    for difference in &audit.differences {
         let (scenario, seed) = &difference.coordinate;
         let detail = in_words(difference);
-        if number < DIFFERENCES_TOLD {
+        if told.insert((scenario, &difference.place)) {
             printer.text(format_args!("{scenario} seed {seed}: nondeterministic: {detail}"))?;
         }
         let replay = format!("cargo run --release -- run {scenario} --seed {seed}");
-        printer.object(&Line { scenario, seed: *seed, verdict: "nondeterministic", detail, replay })?;
+        let first = difference.first.as_ref();
+        printer.object(&Line {
+            scenario,
+            seed: *seed,
+            verdict: "nondeterministic",
+            detail,
+            first,
+            replay,
+        })?;
     }
-    let differences = audit.differences.len();
+    for outcome in audit.moody() {
+        printer.text(finding(outcome))?;
+        printer.object(outcome)?;
+    }
+    let differences = audit.differences.len() + audit.moody().count();
     printer.object(&Summary { runs: plan.runs, differences, compared })?;
     let runs = counted(plan.runs, "run");
     let places = if compared {
@@ -141,11 +135,17 @@ fn tell(printer: &mut Printer, plan: &Plan, audit: &Audit, compared: bool) -> io
     };
     match differences {
         0 => printer.text(format_args!("{runs}: the same digests alone in fresh processes{places}")),
-        more => printer.text(format_args!("{runs}: {}", counted(more as u64, "difference"))),
+        more => printer.text(format_args!(
+            "{runs}: {}; above, the first of each scenario and place",
+            counted(more as u64, "difference")
+        )),
     }
 }
 
-fn in_words(difference: &Difference) -> String {
-    let there = difference.there.map_or("none".into(), |digest| format!("{digest:016x}"));
-    format!("digest {:016x} alone in a fresh process, {there} {}", difference.alone, difference.place)
+/// A difference in a line.
+pub(super) fn in_words(difference: &Difference) -> String {
+    let Difference { alone, place, there, first, .. } = difference;
+    let digest = there.map_or("none".into(), |digest| format!("{digest:016x}"));
+    let first = first.as_ref().map(|first| format!("; {}", first.in_words(ALONE, place))).unwrap_or_default();
+    format!("digest {alone:016x} {ALONE}, {digest} {place}{first}")
 }

@@ -25,6 +25,7 @@ mod bugs;
 mod cancel;
 mod exhaust;
 mod files;
+mod planted;
 mod print;
 mod progress;
 mod run;
@@ -98,6 +99,7 @@ fn carry_out(program: Program, (printer, command): (Printer, Command)) -> Result
         Command::Cancel(args) => cancel::cancel(program, args, printer, stop),
         Command::Exhaust(args) => exhaust::exhaust(program, args, printer, stop),
         Command::Bugs(args) => bugs::bugs(program, args, printer, stop),
+        Command::Audit(args) if args.planted => planted::planted(args, printer, stop),
         Command::Audit(args) => audit::audit(program, args, printer, stop),
         Command::Shrink(args) => shrink::shrink(args, printer, stop),
         Command::Worker => Ok(work(program.scenarios).map(|()| Ending::Held)?),

@@ -99,12 +99,20 @@ const CHUNK: u64 = 64;
 impl Crew {
     /// Asks a worker of its own for one thing.
     pub fn ask(&self, order: &Order) -> Result<Answer, CrewError> {
+        self.ask_in_turn(std::slice::from_ref(order))
+    }
+
+    /// Asks one worker for one thing after another, and gives its last answer.
+    pub(super) fn ask_in_turn(&self, orders: &[Order]) -> Result<Answer, CrewError> {
         let mut worker = WorkerProcess::start(self.patience, &self.stop)?;
-        match worker.ask(order) {
-            Ok(Answer::Refused(why)) => Err(CrewError::Refused(why)),
-            Ok(answer) => Ok(answer),
-            Err(death) => Err(death.into()),
+        let mut last = Err(CrewError::Defect("a worker was asked for nothing".into()));
+        for order in orders {
+            last = match worker.ask(order)? {
+                Answer::Refused(why) => return Err(CrewError::Refused(why)),
+                answer => Ok(answer),
+            };
         }
+        last
     }
 
     /// The case of a variation, as TOML.

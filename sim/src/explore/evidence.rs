@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::case::{Report, Symptom, Verdict, WaitEnd};
-use crate::trace::{Wait, WaitGraph};
+use crate::trace::{StepDigests, Wait, WaitGraph};
 
 /// What became of one run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Outcome {
     pub steps: u64,
     /// Simulated nanoseconds.
     pub sim_ns: u64,
+    /// When they were asked for: the running digest after each step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_digests: Option<StepDigests>,
     /// For a finding: what there is to show for it.
     #[serde(flatten)]
     pub evidence: Option<Evidence>,
@@ -60,6 +63,7 @@ impl Outcome {
             digest: report.digest,
             steps: report.steps,
             sim_ns: report.sim_ns,
+            step_digests: None,
             evidence: (!report.verdict.is_pass()).then(evidence),
         }
     }
@@ -76,6 +80,7 @@ impl Outcome {
             digest: 0,
             steps: 0,
             sim_ns: 0,
+            step_digests: None,
             evidence: Some(evidence),
         }
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Deviation, Outcome, Plan, Tally, Variations};
 use crate::case::{Case, CaseError, Scenarios, Symptom};
 use crate::schedule::{Departure, ScheduleKind};
+use crate::trace::{Happening, StepDigests};
 use crate::world::Points;
 
 /// What a worker is asked to do.
@@ -34,6 +35,15 @@ pub enum Order {
         source: Source,
         /// What to vary in it.
         deviations: Vec<Deviation>,
+    },
+    /// Run one run of a plan with everything recorded.
+    Record {
+        /// The plan.
+        plan: Plan,
+        /// Which of its runs.
+        run: u64,
+        /// Only says whether the case is drawn or made from its TOML.
+        telling: Telling,
     },
     /// Make a case, and give it back as TOML.
     Make {
@@ -85,7 +95,9 @@ pub enum Telling {
     Relapses,
     /// Every run.
     Each,
-    /// Every run, each made from its case's TOML instead of drawn.
+    /// Every run, with its step digests.
+    Steps,
+    /// Every run, with its step digests, each made from its case's TOML instead of drawn.
     FromToml,
 }
 
@@ -149,6 +161,8 @@ pub enum Answer {
         /// Its points.
         points: Points,
     },
+    /// To [`Order::Record`].
+    Recorded(Record),
     /// To [`Order::Make`].
     Made(String),
     /// To [`Order::Play`].
@@ -190,6 +204,15 @@ pub struct Examined {
     pub departures: Vec<Departure>,
     /// The coverage marks that it came by; for an examination only.
     pub reached: Vec<String>,
+}
+
+/// All that one run did.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// The running digest after each step.
+    pub steps: StepDigests,
+    /// What happened.
+    pub happenings: Vec<Happening>,
 }
 
 impl Source {

@@ -39,6 +39,14 @@ impl Plan {
         ((index % count) as usize, self.first_seed + index / count)
     }
 
+    /// The run of that scenario and seed, if the plan has it.
+    pub fn index(&self, scenario: &str, seed: u64) -> Option<u64> {
+        let place = self.scenarios.iter().position(|name| name == scenario)? as u64;
+        let round = seed.checked_sub(self.first_seed)?;
+        let index = round.checked_mul(self.scenarios.len() as u64)?.checked_add(place)?;
+        (index < self.runs).then_some(index)
+    }
+
     /// The command that repeats a run alone, from a clone of the project.
     pub fn replay(&self, index: u64) -> String {
         let (scenario, seed) = self.coordinate(index);
@@ -63,6 +71,10 @@ mod tests {
         assert_eq!(plan.runs, 4);
         let all: Vec<_> = (0..4).map(|index| plan.coordinate(index)).collect();
         assert_eq!(all, [(0, 5), (1, 5), (0, 6), (1, 6)]);
+        for (index, (scenario, seed)) in all.iter().enumerate() {
+            assert_eq!(plan.index(&plan.scenarios[*scenario], *seed), Some(index as u64));
+        }
+        assert_eq!((plan.index("c", 5), plan.index("a", 4), plan.index("b", 7)), (None, None, None));
         assert_eq!(plan.replay(3), "cargo run --release -- run b --seed 6");
     }
 

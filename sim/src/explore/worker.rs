@@ -13,13 +13,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 
 use super::{
-    Answer, Deviation, Examined, Order, Outcome, Plan, Source, Stopwatch, Tally, Telling, Told, Variations,
-    Wanted,
+    Answer, CULPRITS, Deviation, Examined, Order, Outcome, Plan, Record, Source, Stopwatch, Tally, Telling,
+    Told, Variations, Wanted,
 };
-use crate::case::{Case, Detail, Report, Scenarios, Symptom, Verdict, run};
+use crate::case::{Case, Detail, Report, Scenario, Scenarios, Symptom, Verdict, run};
+use crate::trace::{FirstDifference, Happening, Recorded};
 
-/// Works until stdin ends, or stdout has nobody to read it.
+/// Works until stdin ends, or stdout has nobody to read it. A worker knows the planted culprits as well.
 pub fn work(scenarios: Scenarios) -> io::Result<()> {
+    let culprits = CULPRITS.iter().map(|culprit| *culprit as &dyn Scenario);
+    let scenarios: Vec<_> = scenarios.0.iter().copied().chain(culprits).collect();
+    // Once for each process, for as long as it lives.
+    let scenarios = Scenarios(scenarios.leak());
     let stderr = io::stderr().as_fd().try_clone_to_owned()?;
     let mut answers = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdout(&stderr)?;
@@ -115,6 +120,7 @@ impl Bench {
             Order::Sweep { plan, runs, telling } => self.sweep(&plan, runs, telling),
             Order::Vary { variations, first } => self.vary(&variations, first),
             Order::Points { source, deviations } => self.points(source, &deviations),
+            Order::Record { plan, run, telling } => self.record(&plan, run, telling),
             Order::Make { source, edits } => {
                 self.note.on(0);
                 source.make(&edits, self.scenarios).map(Answer::Made)
@@ -147,7 +153,7 @@ impl Bench {
                 continue;
             };
             let case = case?;
-            let mut report = run(&case, Detail::Digest);
+            let mut report = run(&case, telling.detail());
             let busy = watch.elapsed();
             if !report.verdict.is_pass() {
                 self.note.on(index);
@@ -155,13 +161,17 @@ impl Bench {
             }
             tally.count(scenario, &report, busy);
             let tell = match telling {
-                Telling::Each | Telling::FromToml => true,
+                Telling::Each | Telling::Steps | Telling::FromToml => true,
                 Telling::Findings => !report.verdict.is_pass(),
                 Telling::Relapses => !report.verdict.is_pass() && self.healthy_passes(&case, index),
             };
             if tell {
                 let replay = if report.verdict.is_pass() { String::new() } else { plan.replay(index) };
-                told.push((index, Outcome::of(&report, name, seed, &replay).under(case.schedule.name())));
+                let mut outcome = Outcome::of(&report, name, seed, &replay).under(case.schedule.name());
+                if telling.detail() == Detail::Steps {
+                    outcome.step_digests = report.step_digests;
+                }
+                told.push((index, outcome));
             }
         }
         Ok(Answer::Swept { runs, tally, told })
@@ -206,8 +216,15 @@ impl Bench {
                 let text = case.to_toml().map_err(|error| error.to_string())?;
                 Case::from_toml(&text, self.scenarios).map_err(|error| error.to_string())
             }
-            Telling::Findings | Telling::Relapses | Telling::Each => Ok(case),
+            Telling::Findings | Telling::Relapses | Telling::Each | Telling::Steps => Ok(case),
         }
+    }
+
+    fn record(&mut self, plan: &Plan, index: u64, telling: Telling) -> Result<Answer, String> {
+        self.note.on(index);
+        let report = run(&self.case(plan, index, telling)?, Detail::Full);
+        let happenings = happenings(&report);
+        Ok(Answer::Recorded(Record { steps: report.step_digests.unwrap_or_default(), happenings }))
     }
 
     /// Whether the case passes without its relapses: what fails anyway says nothing about them.
@@ -292,9 +309,38 @@ fn confirm(case: &Case, quick: Report) -> Report {
     if (full.digest, &full.verdict) == (quick.digest, &quick.verdict) {
         return full;
     }
+    let first = first_difference(case, &full).map(|first| format!("; {first}")).unwrap_or_default();
     let detail = format!(
-        "two runs of the case differ: {} with digest {:016x}, then {} with digest {:016x}",
+        "two runs of the case differ: {} with digest {:016x}, then {} with digest {:016x}{first}",
         quick.verdict, quick.digest, full.verdict, full.digest
     );
-    Report { verdict: Verdict::Nondeterministic { detail }, digest: quick.digest, ..full }
+    let (digest, step_digests) = (quick.digest, quick.step_digests);
+    Report { verdict: Verdict::Nondeterministic { detail }, digest, step_digests, ..full }
+}
+
+/// What differs first between two recordings of a case; should these agree, between a recording and a run without one.
+fn first_difference(case: &Case, full: &Report) -> Option<String> {
+    let here = happenings(full);
+    let again = run(case, Detail::Full);
+    if let Some(first) = FirstDifference::between(&here, &happenings(&again)) {
+        return Some(first.in_words("in one run", "in the next"));
+    }
+    let unrecorded = run(case, Detail::Steps);
+    let (steps, others) = (full.step_digests.as_ref()?, unrecorded.step_digests.as_ref()?);
+    let first = FirstDifference::by_steps(&here, steps, others)?;
+    Some(first.in_words("with everything recorded", "without"))
+}
+
+fn happenings(report: &Report) -> Vec<Happening> {
+    report.recorded.as_ref().map(Recorded::happenings).unwrap_or_default()
+}
+
+impl Telling {
+    /// How much must be kept of a run to be told.
+    fn detail(self) -> Detail {
+        match self {
+            Telling::Findings | Telling::Relapses | Telling::Each => Detail::Digest,
+            Telling::Steps | Telling::FromToml => Detail::Steps,
+        }
+    }
 }

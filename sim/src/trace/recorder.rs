@@ -13,7 +13,9 @@ use tracing::subscriber::{Interest, Subscriber};
 use tracing::{Event, Level, Metadata};
 
 use super::digest::Digest;
+use super::steps::StepDigests;
 use crate::case::Detail;
+use crate::schedule::Candidate;
 use crate::world::{context, did};
 
 /// Whether a span says that its task waits for a resource or has it.
@@ -36,6 +38,8 @@ pub struct Entry {
     pub step: u64,
     /// The task that did it; `u32::MAX` for the harness itself.
     pub task: u32,
+    /// Where in the code, for an event and for a span that is opened: file and line.
+    pub place: Option<(&'static str, u32)>,
     /// What it was.
     pub what: What,
 }
@@ -43,6 +47,11 @@ pub struct Entry {
 /// What an [`Entry`] tells.
 #[derive(Clone, Debug)]
 pub enum What {
+    /// A step of the world began: its task is polled.
+    Poll {
+        /// How often it had been polled before.
+        polls: u32,
+    },
     /// An event.
     Event {
         /// Its tracing target.
@@ -85,11 +94,12 @@ pub struct OpenSpan {
 }
 
 /// What one run wrote.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Recording {
     digest: Digest,
     spans: Vec<Option<OpenSpan>>,
     entries: Option<Vec<Entry>>,
+    steps: Option<StepDigests>,
     /// Where a value is put into words before it is digested.
     scratch: String,
     /// Whether each task's doings are noted for themselves.
@@ -105,6 +115,13 @@ impl Recording {
     /// The spans that are open, in the order in which they were opened.
     pub fn open_spans(&self) -> impl Iterator<Item = &OpenSpan> {
         self.spans.iter().flatten()
+    }
+
+    /// The running digest after each step, if these are kept.
+    pub(crate) fn take_steps(&mut self) -> Option<StepDigests> {
+        let mut steps = self.steps.take()?;
+        steps.push(self.digest);
+        Some(steps)
     }
 
     /// What happened; empty unless the recording is full.
@@ -126,6 +143,7 @@ pub(crate) fn start(detail: Detail) {
     });
     let recording = Recording {
         entries: (detail == Detail::Full).then(Vec::new),
+        steps: matches!(detail, Detail::Steps | Detail::Full).then(StepDigests::default),
         histories: detail == Detail::Points,
         ..Recording::default()
     };
@@ -181,7 +199,7 @@ impl Subscriber for Recorder {
             let task = context::task();
             recording.digest.word(resource.value() ^ kind as u64);
             recording.tell(|| resource.value() ^ kind as u64);
-            recording.note(task, || What::Open { span: id, kind, text: text.clone() });
+            recording.note_at(task, place_of(metadata), || What::Open { span: id, kind, text: text.clone() });
             recording.spans.push(Some(OpenSpan {
                 kind,
                 resource: resource.value(),
@@ -213,7 +231,7 @@ impl Subscriber for Recorder {
                 event.record(&mut DigestFields(&mut told, &mut recording.scratch));
                 recording.tell(|| told.value());
             }
-            recording.note(context::task(), || {
+            recording.note_at(context::task(), place_of(metadata), || {
                 let mut text = String::new();
                 event.record(&mut TextFields(&mut text));
                 What::Event { target: metadata.target(), text }
@@ -258,8 +276,12 @@ impl Recording {
     }
 
     fn note(&mut self, task: u32, what: impl FnOnce() -> What) {
+        self.note_at(task, None, what);
+    }
+
+    fn note_at(&mut self, task: u32, place: Option<(&'static str, u32)>, what: impl FnOnce() -> What) {
         if let Some(entries) = &mut self.entries {
-            entries.push(Entry { at: context::now(), step: context::step(), task, what: what() });
+            entries.push(Entry { at: context::now(), step: context::step(), task, place, what: what() });
         }
     }
 
@@ -270,11 +292,19 @@ impl Recording {
         }
     }
 
-    /// Folds a step of the world in: who ran, for the how-manieth time, and when.
-    pub(crate) fn step(&mut self, label: u64, polls: u32, now: u64) {
-        self.digest.word(label ^ u64::from(polls));
+    /// Folds a step of the world in: who runs, for the how-manieth time, and when.
+    pub(crate) fn step(&mut self, task: Candidate, now: u64) {
+        if let Some(steps) = &mut self.steps {
+            steps.push(self.digest);
+        }
+        self.digest.word(task.label ^ u64::from(task.polls));
         self.digest.word(now);
+        self.note(task.task, || What::Poll { polls: task.polls });
     }
+}
+
+fn place_of(metadata: &Metadata<'static>) -> Option<(&'static str, u32)> {
+    metadata.file().zip(metadata.line())
 }
 
 struct DigestFields<'a>(&'a mut Digest, &'a mut String);

@@ -485,7 +485,7 @@ impl Executor {
         }
         self.steps += 1;
         context::set_step(self.steps);
-        trace::with_recording(|recording| recording.step(picked.label, picked.polls, context::now()));
+        trace::with_recording(|recording| recording.step(picked, context::now()));
         self.last_step = (picked.label, picked.polls);
         self.did(picked.task, context::now());
         let task = &mut self.tasks[picked.task as usize];

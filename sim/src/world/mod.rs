@@ -41,7 +41,7 @@ thread_local! {
 }
 
 /// How many polls one run may take. No scenario comes near it; a livelock does.
-const STEP_LIMIT: u64 = 1_000_000;
+pub(crate) const STEP_LIMIT: u64 = 1_000_000;
 
 /// A handle to the run's world.
 #[derive(Clone, Copy, Debug)]
