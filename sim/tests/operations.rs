@@ -147,6 +147,18 @@ fn a_drop_is_at_once_and_an_abort_when_its_turn_comes() {
 }
 
 #[test]
+fn a_timeout_lets_the_work_end_only_if_it_does_so_at_once() {
+    let ended = |after| {
+        let lines = lines(&play(&PARKED, vec![cancel(Some(after), Manner::Timeout)], Detail::Full));
+        lines.into_iter().find(|line| line.starts_with("ended")).unwrap()
+    };
+    assert_eq!(ended("driver.0#0"), "ended: Err(Cancelled)");
+    assert_eq!(ended("child.0#1"), "ended: Err(Cancelled)");
+    // The child's last step: the operation only has to notice.
+    assert_eq!(ended("child.0#2"), "ended: Ok(42)");
+}
+
+#[test]
 fn what_is_not_alive_is_not_cancelled() {
     let plain = play(&PARKED, vec![], Detail::Digest);
     for (operation, after) in [("wait.3", Some("child.0#99")), ("wait.4", None), ("wait.3", Some("nonsense"))]
@@ -182,8 +194,13 @@ static SWAPPED: Toy = Toy("swapped", |world| {
 });
 
 fn states(departures: Vec<Departure>) -> Vec<(String, u64)> {
-    let mut case = Case::draw(&SWAPPED, 1);
+    states_of(&SWAPPED, departures, vec![])
+}
+
+fn states_of(toy: &'static Toy, departures: Vec<Departure>, faults: Vec<Fault>) -> Vec<(String, u64)> {
+    let mut case = Case::draw(toy, 1);
     case.schedule = ScheduleSpec::Replay { departures };
+    case.faults = faults;
     let points = run(&case, Detail::Points).points.unwrap();
     let state = |point: &Point| match point {
         Point::Step { task, polls, state, .. } => {
@@ -207,6 +224,44 @@ fn states_meet_again_after_steps_that_do_not_depend_on_each_other() {
     assert_eq!(first[2].1, second[2].1);
     assert_eq!(first.last(), second.last());
     assert_eq!(first.iter().map(|(_, state)| state).collect::<BTreeSet<_>>().len(), first.len());
+}
+
+/// Two that ring, each a bell of its own, and two that wait for them.
+static RUNG: Toy = Toy("rung", |world| {
+    Box::pin(async move {
+        let runtime = world.actor("toy").runtime();
+        let scope = runtime.scope();
+        let bells: [Arc<tokio::sync::Notify>; 2] = Default::default();
+        for (index, bell) in bells.iter().cloned().enumerate() {
+            scope.spawn("waiter", index as u64, async move { bell.notified().await });
+        }
+        for (index, bell) in bells.into_iter().enumerate() {
+            scope.spawn("ringer", index as u64, async move { bell.notify_waiters() });
+        }
+        scope.drain().await;
+    })
+});
+
+#[test]
+fn who_is_ready_in_which_order_is_part_of_a_state() {
+    let first = states_of(&RUNG, vec![], vec![]);
+    let swap = Departure { instead_of: "ringer.0#0".into(), run: "ringer.1".into() };
+    let second = states_of(&RUNG, vec![swap], vec![]);
+    let after = |states: &[(String, u64)], steps: [&str; 2]| {
+        let place = states.iter().position(|(step, _)| steps.contains(&step.as_str())).unwrap();
+        (states[place + 1].1, states[place + 1].0.clone())
+    };
+    let rung = [after(&first, ["ringer.0#0", "ringer.1#0"]), after(&second, ["ringer.0#0", "ringer.1#0"])];
+    assert_eq!([&*rung[0].1, &*rung[1].1], ["ringer.1#0", "ringer.0#0"]);
+    assert_ne!(rung[0].0, rung[1].0, "the waiters are ready in different orders");
+}
+
+#[test]
+fn what_befell_a_task_is_part_of_a_state() {
+    let fault = |effect: &str| vec![Fault::Point { at: "link.7".into(), nth: 1, effect: effect.into() }];
+    let ends = ["lose", "double", "unheard of"].map(|effect| states_of(&FAULTY, vec![], fault(effect)));
+    let ends: BTreeSet<u64> = ends.iter().map(|states| states.last().unwrap().1).collect();
+    assert_eq!(ends.len(), 3);
 }
 
 /// Asks for faults of its own.

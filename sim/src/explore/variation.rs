@@ -44,3 +44,60 @@ impl Case {
         case
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::{Dice, Draft, Manner, Scenario, Workload};
+    use crate::world::World;
+
+    struct Nothing;
+
+    impl Scenario for Nothing {
+        fn name(&self) -> &'static str {
+            "nothing"
+        }
+
+        fn about(&self) -> &'static str {
+            "nothing happens"
+        }
+
+        fn draw(&self, _dice: &mut Dice) -> Draft {
+            Draft {
+                workload: std::sync::Arc::new(toml::Table::new()),
+                faults: Vec::new(),
+                knobs: Default::default(),
+            }
+        }
+
+        fn load(&self, workload: toml::Table) -> Result<std::sync::Arc<dyn Workload>, String> {
+            Ok(std::sync::Arc::new(workload))
+        }
+
+        fn play(
+            &self,
+            _case: std::sync::Arc<Case>,
+            _world: World,
+        ) -> futures::future::BoxFuture<'static, ()> {
+            Box::pin(async {})
+        }
+    }
+
+    #[test]
+    fn deviations_are_added_in_their_order() {
+        let depart = |run: &str| Departure { instead_of: "a.0#0".into(), run: run.into() };
+        let cancel = Cancel { operation: "a.0/b.0".into(), after: None, by: Manner::Drop };
+        let fault = Fault::Point { at: "c.0".into(), nth: 1, effect: "lose".into() };
+        let mut base = Case::draw(&Nothing, 1);
+        base.schedule = ScheduleSpec::Fifo;
+        let case = base.varied(&[
+            Deviation::Depart(depart("b.0")),
+            Deviation::Fail(fault.clone()),
+            Deviation::Depart(depart("c.0")),
+            Deviation::Cancel(cancel.clone()),
+        ]);
+        let departures = vec![depart("b.0"), depart("c.0")];
+        assert_eq!(case.schedule, ScheduleSpec::Replay { departures });
+        assert_eq!((case.faults, case.cancels), (vec![fault], vec![cancel]));
+    }
+}
