@@ -1,7 +1,7 @@
 //! What a broken program looks like to the harness: each planted bug must get the verdict that names it.
 #![allow(clippy::unwrap_used, reason = "a failure here is a failure")]
 
-use std::future::{pending, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -159,4 +159,64 @@ fn a_run_is_its_case_and_a_replay_of_its_departures_is_the_same_run() {
         })
         .collect();
     assert_eq!(digests.len(), 20, "different schedules are different runs");
+}
+
+/// Does something to the world that no event and no later step tells.
+static SILENT: [(&str, Planted, Planted); 5] = [
+    ("entropy", Planted("silent", draws::<8>), Planted("silent", draws::<9>)),
+    ("timers", Planted("silent", |world| waits(world, 5)), Planted("silent", |world| waits(world, 6))),
+    ("spawns", Planted("silent", |world| spawns(world, 1)), Planted("silent", |world| spawns(world, 2))),
+    ("files", Planted("silent", |world| writes(world, b"a")), Planted("silent", |world| writes(world, b"b"))),
+    (
+        "datagrams",
+        Planted("silent", |world| sends(world, b"a")),
+        Planted("silent", |world| sends(world, b"b")),
+    ),
+];
+
+fn draws<const BYTES: usize>(world: World) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        world.actor("victim").runtime().entropy::<BYTES>();
+    })
+}
+
+fn waits(world: World, seconds: u64) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let runtime = world.actor("victim").runtime();
+        let mut sleep = Box::pin(runtime.sleep(Duration::from_secs(seconds)));
+        poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx).is_ready())).await;
+    })
+}
+
+fn spawns(world: World, index: u64) -> BoxFuture<'static, ()> {
+    Box::pin(async move { world.actor("victim").spawn("never polled", index, async {}) })
+}
+
+fn writes(world: World, bytes: &'static [u8]) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let files = world.actor("victim").runtime().files();
+        let file = files.open(std::path::Path::new("/file"), runtime::files::OpenMode::CreateNew).unwrap();
+        file.write_all_at(0, bytes).unwrap();
+    })
+}
+
+fn sends(world: World, bytes: &'static [u8]) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let network = world.actor("victim").runtime().network();
+        let socket = network.bind(([0, 0, 0, 0], 7).into()).await.unwrap();
+        socket.send_to(bytes, ([10, 0, 0, 99], 7).into()).await.unwrap();
+    })
+}
+
+#[test]
+fn what_nobody_sees_is_in_the_digest_too() {
+    for (what, one, other) in &SILENT {
+        let digest = |scenario| {
+            let report = play(scenario, 1, Detail::Digest);
+            assert!(report.verdict.is_pass(), "{what}: {}", report.verdict);
+            report.digest
+        };
+        assert_eq!(digest(one), digest(one), "{what}");
+        assert_ne!(digest(one), digest(other), "{what}");
+    }
 }

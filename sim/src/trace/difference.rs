@@ -26,9 +26,10 @@ pub struct Happening {
     pub at_ns: u64,
     /// The label of the task that did it.
     pub task: String,
-    /// What it was: an event's text, a span that was opened or closed, or a poll and the how-manieth of its task.
+    /// What it was: an event's text, a span that was opened or closed, something that was done to the world, or a poll and
+    /// the how-manieth of its task.
     pub event: String,
-    /// Where in the code: `file:line`; none for a poll.
+    /// Where in the code: `file:line`; none for a poll, or for what an event does not tell.
     pub source: Option<String>,
 }
 
@@ -71,6 +72,7 @@ impl Happening {
         let source = || entry.place.map(|(file, line)| format!("{file}:{line}"));
         let (event, source) = match &entry.what {
             What::Poll { polls } => (format!("poll {}", u64::from(*polls) + 1), None),
+            What::Effect { what, value } => (format!("{what} {value}"), None),
             What::Event { text, .. } => (text.clone(), source()),
             What::Open { text, .. } => {
                 // Spans are numbered from 1, in the order in which they are opened.
@@ -137,10 +139,10 @@ impl FirstDifference {
     }
 
     fn side(&self, happenings: &[Happening], with_task: bool) -> String {
-        // A poll is worth telling only where nothing else is.
-        let is_poll = |it: &&Happening| it.source.is_none();
-        let told: Vec<&Happening> = match happenings.iter().any(|it| !is_poll(&it)) {
-            true => happenings.iter().filter(|it| !is_poll(it)).collect(),
+        // What has no place in the code is worth telling only where nothing else is.
+        let is_bare = |it: &&Happening| it.source.is_none();
+        let told: Vec<&Happening> = match happenings.iter().any(|it| !is_bare(&it)) {
+            true => happenings.iter().filter(|it| !is_bare(it)).collect(),
             false => happenings.iter().collect(),
         };
         if told.is_empty() {

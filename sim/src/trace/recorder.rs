@@ -52,6 +52,13 @@ pub enum What {
         /// How often it had been polled before.
         polls: u32,
     },
+    /// Something was done to the world that no event tells.
+    Effect {
+        /// What.
+        what: &'static str,
+        /// A number that says more, or a hash of what does.
+        value: u64,
+    },
     /// An event.
     Event {
         /// Its tracing target.
@@ -290,6 +297,12 @@ impl Recording {
         if self.histories {
             did(what);
         }
+    }
+
+    /// Folds in something that the running task did to the world, whether or not anybody will ever see it.
+    pub(crate) fn effect(&mut self, what: &'static str, value: u64) {
+        self.digest.word(value);
+        self.note(context::task(), || What::Effect { what, value });
     }
 
     /// Folds a step of the world in: who runs, for the how-manieth time, and when.

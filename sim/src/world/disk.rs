@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use runtime::files::{File, FileKind, Files, OpenMode};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::trace;
 
 /// A disk; clones are the same disk.
 #[derive(Clone, Default)]
@@ -162,6 +165,10 @@ impl File for DiskFile {
         let end = offset.checked_add(bytes.len() as u64).ok_or(io::ErrorKind::FileTooLarge)?;
         self.resize(end.max(self.len()?))?;
         bytes_of(&self.bytes)[offset as usize..end as usize].copy_from_slice(bytes);
+        let hash = trace::mix(xxh3_64(bytes), offset);
+        trace::with_recording(|recording| {
+            recording.effect("write to a file, what and where has the hash", hash)
+        });
         Ok(())
     }
 

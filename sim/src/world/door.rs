@@ -15,6 +15,7 @@ use super::disk::Disk;
 use super::executor::{self, TaskFuture, TimerKey};
 use super::knobs;
 use super::net::SimNetwork;
+use crate::trace;
 
 /// One actor's door, for one life of it. After a crash nothing gets through any more.
 pub(crate) struct Door {
@@ -57,7 +58,9 @@ impl World for Door {
     fn fill_entropy(&self, bytes: &mut [u8]) {
         context::burn();
         knobs::fill_entropy(bytes);
-        executor::did(|| xxhash_rust::xxh3::xxh3_64(bytes));
+        let hash = xxhash_rust::xxh3::xxh3_64(bytes);
+        executor::did(|| hash);
+        trace::with_recording(|recording| recording.effect("draw entropy, whose bytes have the hash", hash));
     }
 
     /// A task of its own, that runs to its end even when nobody waits for it.

@@ -160,6 +160,7 @@ pub(crate) fn spawn(actor: u32, kind: &'static str, index: u64, future: TaskFutu
         });
         executor.schedule.spawned(Candidate { task, label, polls: 0 }, running_task());
         executor.did(context::task(), label);
+        trace::with_recording(|recording| recording.effect("spawn a task, whose label has the hash", label));
         executor.make_ready(task);
         Ok(task)
     });
@@ -276,6 +277,7 @@ pub(crate) fn set_timer(deadline: u64, waker: Waker) -> TimerKey {
         let key = (deadline, executor.next_timer);
         executor.next_timer += 1;
         executor.did(context::task(), deadline);
+        trace::with_recording(|recording| recording.effect("set a timer, due at nanosecond", deadline));
         executor.timers.insert(key, (context::task(), waker));
         key
     })

@@ -12,8 +12,10 @@ use runtime::net::{Datagrams, Listener, Network, Stream};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::duplex;
 use tokio::sync::{Notify, mpsc};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::executor;
+use crate::trace;
 
 /// How many bytes a stream holds before its writer must wait.
 const STREAM_BUFFER: usize = 64 * 1024;
@@ -152,6 +154,10 @@ impl Datagrams for SimDatagrams {
     }
 
     async fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        let hash = xxh3_64(bytes);
+        trace::with_recording(|recording| {
+            recording.effect("send a datagram, whose bytes have the hash", hash)
+        });
         let mailbox = WIRES.with_borrow(|wires| wires.mailboxes.get(&to).cloned());
         if let Some(mailbox) = mailbox {
             let mut letters = mailbox.letters.lock().unwrap_or_else(PoisonError::into_inner);
