@@ -46,6 +46,27 @@ fn world_uniform(bencher: Bencher) {
     bench_world(bencher, ScheduleSpec::Uniform);
 }
 
+#[divan::bench]
+fn world_bounded(bencher: Bencher) {
+    bench_world(bencher, ScheduleSpec::Bounded { departures: 8, steps: 1000 });
+}
+
+#[divan::bench]
+fn world_pct(bencher: Bencher) {
+    bench_world(bencher, ScheduleSpec::Pct { depth: 4, steps: 1000 });
+}
+
+#[divan::bench]
+fn world_pctcp(bencher: Bencher) {
+    bench_world(bencher, ScheduleSpec::Pctcp { depth: 4, steps: 1000 });
+}
+
+/// Plays everything twice: once to count.
+#[divan::bench]
+fn world_urw(bencher: Bencher) {
+    bench_world(bencher, ScheduleSpec::Urw);
+}
+
 /// A whole run in which nothing happens: thread, runtime, recording, report.
 #[divan::bench]
 fn empty_run(bencher: Bencher) {
