@@ -160,7 +160,7 @@ fn pct_finds_a_bug_of_depth_3() {
 
 #[test]
 fn pct_finds_a_bug_of_depth_4() {
-    assert_pct_hits(4, 30_000);
+    assert_pct_hits(4, 20_000);
 }
 
 /// Three clients that make five, five and one calls, one after the other, each call a task of its own: 15 tasks with the

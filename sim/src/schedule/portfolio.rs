@@ -1,4 +1,9 @@
 //! The portfolio: which kinds of schedule the seeds draw, how often, and with which parameters.
+//!
+//! The weights follow `cargo bench -p scenarios --bench schedules`, which counts how often each kind finds each known bug.
+//! Most are found as often under any; of the others, some need what first in first out does and some what it never does,
+//! so both halves have their share. PCTCP finds nothing more often than PCT does, and the uniform random walk not twice as
+//! often as anything, which is what its second run costs: both are there to be asked for, and have no weight.
 
 use std::fmt;
 
@@ -27,7 +32,7 @@ pub enum ScheduleKind {
 
 /// How often a seed draws which kind: the weights of the default portfolio.
 pub const PORTFOLIO: [(u64, ScheduleKind); 4] =
-    [(1, ScheduleKind::Fifo), (4, ScheduleKind::Uniform), (2, ScheduleKind::Bounded), (3, ScheduleKind::Pct)];
+    [(2, ScheduleKind::Fifo), (2, ScheduleKind::Bounded), (4, ScheduleKind::Uniform), (2, ScheduleKind::Pct)];
 
 impl ScheduleKind {
     /// All kinds.
@@ -46,11 +51,12 @@ impl ScheduleKind {
     }
 
     /// The schedule of this kind that `seed` draws. Depths are 1 ..= 4, departures 1 ..= 8, few more often than many; steps
-    /// have a uniform number of bits, 16 ..= 2047: a run of the standard scenario takes some 650 steps.
+    /// are 64 ..= 2047 with a uniform number of bits: nine in ten runs of the scenarios take 120 to 1,200 decisions, half of
+    /// them at most 310.
     pub fn schedule(self, seed: u64) -> ScheduleSpec {
         let mut dice = Dice::new(seed, "schedule parameters");
         let mut steps = || {
-            let bits = dice.between(4, 10);
+            let bits = dice.between(6, 10);
             (1 << bits | dice.below(1 << bits)) as u32
         };
         match self {
