@@ -45,8 +45,12 @@ pub const BUGS: &[KnownBug] = &[
     KnownBug {
         name: "tahoe-B14",
         about: "after a wrong ciphertext hash the node is wedged",
-        // The fetch that failed is still the active one, and the node holds it for ever.
-        signs: &[Sign::Hung { resource: "fetcher", held_by: "node" }],
+        // The fetch that failed is still the active one, and the node holds it for ever. Whoever wants another segment
+        // waits for it; whoever wants the same has joined it.
+        signs: &[
+            Sign::Hung { resource: "fetcher", held_by: "node" },
+            Sign::Hung { resource: "segment", held_by: "node" },
+        ],
     },
     KnownBug {
         name: "tahoe-B15",

@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | [`fixtures`] | files whose shares the real Tahoe-LAFS made, and synthetic ones |
 //! | [`workload`] | what a case does: servers, readers, their reads |
-//! | [`chaos`] | how a seed draws servers, reads and faults |
+//! | [`swarm`] | which kinds of trouble a case may have |
+//! | [`chaos`] | how a seed draws servers, reads and faults of these kinds |
 //! | [`catalogue`] | the scenarios, each a way of drawing |
 //! | [`play`] | plays a case: readers, oracles, healing, closing |
 //! | [`bugs`] | the known bugs that the hunt puts back |
@@ -14,6 +15,7 @@ pub mod catalogue;
 pub mod chaos;
 pub mod fixtures;
 pub mod play;
+pub mod swarm;
 pub mod workload;
 
 pub use bugs::BUGS;

@@ -1,14 +1,19 @@
 //! Plays a case: readers on a simulated grid, every oracle, then healing, a fresh look, and closing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use client::{Client, Config, Node, ReadError};
+use futures::future::{Either, select};
 use protocol::cap::Cap;
+use protocol::segmentation::Segmentation;
 use protocol::server::ServerId;
-use runtime::{Runtime, Scope};
+use runtime::{Instant, Runtime, Scope};
 use seedgrid::case::Case;
 use seedgrid::grid::{Server, Setup, StoredFile};
 use seedgrid::oracle::{
@@ -17,10 +22,13 @@ use seedgrid::oracle::{
 use seedgrid::world::{Actor, Cancelled, World};
 
 use crate::fixtures::FileSpec;
+use crate::swarm::Circumstance;
 use crate::workload::{GridWorkload, ReadPlan, ReaderPlan};
 
 /// How many segments a fresh node reads after healing at the most, when it reads more than one.
 const FRESH_LOOK: u64 = 6;
+/// With fewer shares than are needed and so many more, a grid is short of shares.
+const SCARCE: usize = 3;
 
 /// Plays a case from beginning to end.
 pub async fn play(case: Arc<Case>, world: World) {
@@ -52,8 +60,14 @@ struct Stage {
     client: Client,
     config: Config,
     nodes: Mutex<BTreeMap<u32, Arc<OpenNode>>>,
+    /// The planned reads that are under way: node, offset, length.
+    under_way: Mutex<Vec<Wanting>>,
     segments: AtomicU64,
+    /// Reads that were dropped or cancelled.
+    drops: AtomicU64,
 }
+
+type Wanting = (u32, u64, Option<u64>);
 
 /// A node and the servers that it can know of.
 struct OpenNode {
@@ -69,6 +83,8 @@ impl Stage {
         let script = world.actor("script");
         let mut config = Config::default();
         config.guessed_max_segment_size = workload.guess.unwrap_or(config.guessed_max_segment_size);
+        config.max_outstanding_dyhbs = workload.most_queries.unwrap_or(config.max_outstanding_dyhbs);
+        config.max_advice = workload.most_advice.unwrap_or(config.max_advice);
         let silence = config.dyhb_overdue.min(config.block_overdue) + config.abandon.unwrap_or_default();
         let server = |(number, plan): (usize, &crate::workload::ServerPlan)| {
             let id = ServerId::new(format!("S{number}"), [number as u8; 20]);
@@ -104,7 +120,9 @@ impl Stage {
             client,
             config,
             nodes: Mutex::default(),
+            under_way: Mutex::default(),
             segments: AtomicU64::new(0),
+            drops: AtomicU64::new(0),
         })
     }
 
@@ -139,6 +157,9 @@ impl Stage {
                     let stage = self.clone();
                     self.scope.spawn("join", number as u64, async move {
                         stage.script.sleep(Duration::from_micros(us)).await;
+                        if !stage.nodes().is_empty() {
+                            stage.took_effect(Circumstance::Latecomers);
+                        }
                         stage.join(number);
                     });
                 }
@@ -162,13 +183,28 @@ impl Stage {
     async fn run_reader(self: Arc<Self>, plan: ReaderPlan) {
         if plan.starts_us > 0 {
             self.script.sleep(Duration::from_micros(plan.starts_us)).await;
+            if !self.nodes().is_empty() {
+                self.took_effect(Circumstance::LateStarts);
+            }
         }
         let Some(open) = self.open(plan.node) else { return };
         for (number, read) in plan.reads.iter().enumerate() {
             let (stage, node, work) = (self.clone(), open.clone(), read.clone());
-            let work = async move { stage.run_read(&node.node, &work).await };
+            let wanting = (plan.node, read.offset, read.length);
+            let work = async move {
+                let _under_way = stage.clone().begin(wanting);
+                stage.run_read(&node.node, &work).await
+            };
             let ended = self.world.operation("read", number as u64, work).await;
+            if matches!(ended, Ok((Outcome::Dropped, _))) {
+                self.took_effect(Circumstance::Drops);
+            }
             let (outcome, delivered) = ended.unwrap_or((Outcome::Dropped, 0));
+            match outcome {
+                Outcome::Dropped => _ = self.drops.fetch_add(1, Ordering::Relaxed),
+                Outcome::BadCiphertextHash => self.took_effect(Circumstance::Poison),
+                _ => {}
+            }
             let known: Vec<_> = open.known.iter().collect();
             let facts = ReadFacts {
                 file: self.file,
@@ -195,10 +231,61 @@ impl Stage {
         };
         let joined = self.servers.iter().zip(&self.joined);
         let known = joined.filter(|(_, joined)| joined.load(Ordering::Relaxed));
-        let known = known.map(|(server, _)| server.clone()).collect();
+        let known: Vec<_> = known.map(|(server, _)| server.clone()).collect();
+        self.note_circumstances(&known);
         let open = Arc::new(OpenNode { node, known });
         self.nodes().insert(number, open.clone());
         Some(open)
+    }
+
+    /// Notes what is the matter with the grid and the client that a node is opened on.
+    fn note_circumstances(&self, known: &[Server]) {
+        let shares: Vec<_> = known.iter().map(Server::all_shares).collect();
+        let numbers: BTreeSet<_> = shares.iter().flatten().collect();
+        let ours = Config::default();
+        let guess = Segmentation::plan(
+            self.file.cap.size,
+            self.file.cap.k,
+            self.file.cap.n,
+            self.config.guessed_max_segment_size,
+        );
+        for (circumstance, here) in [
+            (Circumstance::SeveralNodes, !self.nodes().is_empty()),
+            (Circumstance::Crowding, shares.iter().any(|shares| shares.len() > 1)),
+            (Circumstance::Scarcity, numbers.len() < self.file.cap.k as usize + SCARCE),
+            (Circumstance::WrongGuess, guess.ok() != Some(self.file.sizes)),
+            (Circumstance::NarrowSearch, self.config.max_outstanding_dyhbs < ours.max_outstanding_dyhbs),
+            (Circumstance::LittleAdvice, self.config.max_advice < ours.max_advice),
+        ] {
+            if here {
+                self.took_effect(circumstance);
+            }
+        }
+    }
+
+    /// Notes that a read is under way, until what it gives is dropped.
+    fn begin(self: Arc<Self>, wanting: Wanting) -> UnderWay {
+        let (several, same) = {
+            let mut under_way = self.under_way();
+            let before = (under_way.len() > 1, under_way.contains(&wanting));
+            under_way.push(wanting);
+            before
+        };
+        if several {
+            self.took_effect(Circumstance::ManyReaders);
+        }
+        if same {
+            self.took_effect(Circumstance::HotRanges);
+        }
+        UnderWay { stage: self, wanting }
+    }
+
+    fn under_way(&self) -> std::sync::MutexGuard<'_, Vec<Wanting>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn took_effect(&self, circumstance: Circumstance) {
+        self.world.took_effect(circumstance.name());
     }
 
     fn nodes(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Arc<OpenNode>>> {
@@ -211,6 +298,7 @@ impl Stage {
         let mut place = plan.offset;
         let mut pieces = 0;
         let drop_at = plan.drop_after_us.map(|us| self.script.now() + Duration::from_micros(us));
+        let mut impatience = plan.drop_after_turns.map(|turns| Box::pin(self.lose_patience(drop_at, turns)));
         self.segments.fetch_add(2, Ordering::Relaxed);
         let outcome = loop {
             if plan.drop_after_pieces == Some(pieces) {
@@ -218,13 +306,20 @@ impl Stage {
             }
             if plan.pause_after_pieces == Some(pieces) {
                 self.script.sleep(Duration::from_micros(plan.pause_us)).await;
+                self.took_effect(Circumstance::Pauses);
             }
-            let next = match drop_at {
-                None => read.next().await,
-                Some(moment) => match self.script.timeout(moment - self.script.now(), read.next()).await {
-                    Ok(next) => next,
-                    Err(_) => break Outcome::Dropped,
+            let next = match (&mut impatience, drop_at) {
+                (Some(impatience), _) => match select(impatience, pin!(read.next())).await {
+                    Either::Left(_) => break Outcome::Dropped,
+                    Either::Right((next, _)) => next,
                 },
+                (None, None) => read.next().await,
+                (None, Some(moment)) => {
+                    match self.script.timeout(moment - self.script.now(), read.next()).await {
+                        Ok(next) => next,
+                        Err(_) => break Outcome::Dropped,
+                    }
+                }
             };
             match next {
                 None => break Outcome::Complete,
@@ -241,6 +336,24 @@ impl Stage {
         (outcome, place - plan.offset)
     }
 
+    /// Waits for the moment, and then for so many turns.
+    async fn lose_patience(&self, moment: Option<Instant>, turns: u32) {
+        if let Some(moment) = moment {
+            self.script.sleep(moment - self.script.now()).await;
+        }
+        for _ in 0..turns {
+            let mut had_its_turn = false;
+            poll_fn(|cx| match std::mem::replace(&mut had_its_turn, true) {
+                true => Poll::Ready(()),
+                false => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            })
+            .await;
+        }
+    }
+
     /// Waits until the client has lost its patience with every silent server.
     async fn let_settle(&self) {
         let patience = self.config.dyhb_overdue.max(self.config.block_overdue)
@@ -252,7 +365,8 @@ impl Stage {
 
     fn check_budget(&self, nodes: u64) {
         let segments = self.segments.load(Ordering::Relaxed);
-        let budget = Budget { nodes, segments, guess: self.config.guessed_max_segment_size };
+        let drops = self.drops.load(Ordering::Relaxed);
+        let budget = Budget { nodes, segments, guess: self.config.guessed_max_segment_size, drops };
         self.check("budget", check_budget(self.world, self.file, &self.servers, budget));
     }
 
@@ -263,8 +377,7 @@ impl Stage {
             server.heal();
             self.join(number);
         }
-        let shares: std::collections::BTreeSet<_> =
-            self.servers.iter().flat_map(|server| server.all_shares()).collect();
+        let shares: BTreeSet<_> = self.servers.iter().flat_map(|server| server.all_shares()).collect();
         if shares.len() < self.file.cap.k as usize {
             return;
         }
@@ -328,6 +441,21 @@ impl Stage {
     fn check(&self, oracle: &str, result: Result<(), String>) {
         if let Err(detail) = result {
             self.world.violated(oracle, detail);
+        }
+    }
+}
+
+/// A planned read that is under way.
+struct UnderWay {
+    stage: Arc<Stage>,
+    wanting: Wanting,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut under_way = self.stage.under_way();
+        if let Some(place) = under_way.iter().position(|wanting| *wanting == self.wanting) {
+            under_way.swap_remove(place);
         }
     }
 }

@@ -12,6 +12,12 @@ pub struct GridWorkload {
     /// The segment size that nodes guess before they know, in bytes; the client's own guess when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guess: Option<u64>,
+    /// How many queries a node may have under way that are not overdue; the client's own limit when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_queries: Option<usize>,
+    /// How many pieces of advice may be under way; the client's own limit when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_advice: Option<usize>,
     /// The file.
     pub file: FileSpec,
     /// The servers, by number.
@@ -68,6 +74,9 @@ pub struct ReadPlan {
     /// It is dropped so many microseconds after its start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drop_after_us: Option<u64>,
+    /// It is dropped after so many turns of its reader, the time before not counted; whatever is ready then is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drop_after_turns: Option<u32>,
     /// It is dropped when it has given so many pieces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drop_after_pieces: Option<u64>,
@@ -78,6 +87,9 @@ pub struct ReadPlan {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pause_us: u64,
 }
+
+/// The most turns after which a read is dropped: more would be a livelock to the world.
+const MOST_TURNS: u32 = 10_000;
 
 impl GridWorkload {
     /// Checks what a person may have written: every part must mean something.
@@ -93,6 +105,10 @@ impl GridWorkload {
                     file.cap.n
                 ));
             }
+        }
+        let reads = || self.readers.iter().flat_map(|reader| &reader.reads);
+        if reads().any(|read| read.drop_after_turns > Some(MOST_TURNS)) {
+            return Err(format!("a read that is dropped after more than {MOST_TURNS} turns"));
         }
         match self.guess {
             Some(0) => Err("a guessed segment size of 0".into()),

@@ -31,9 +31,10 @@ use std::time::Duration;
 ///
 /// # How much memory a node uses
 ///
-/// At most k blocks and one decoded segment, what each of the shares being read has received for its
-/// current block, `status_events` events of each kind, and the hashes checked so far (two per segment
-/// read and tree). Nothing is sized by the number of segments of the file.
+/// At most k blocks and one decoded segment, as much again for each decoding that nobody wants any more (it
+/// goes on to its end), what each of the shares being read has received for its current block,
+/// `status_events` events of each kind, and the hashes checked so far (two per segment read and tree).
+/// Nothing is sized by the number of segments of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// A "do you have block" query without an answer for this long is overdue: it no longer counts

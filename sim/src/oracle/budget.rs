@@ -17,6 +17,8 @@ pub struct Budget {
     pub segments: u64,
     /// The segment size that nodes guess at first, in bytes.
     pub guess: u64,
+    /// Reads that were dropped half-way. Each may leave a decoding behind, which keeps its blocks until it ends.
+    pub drops: u64,
 }
 
 /// Checks what each server was asked against what the run's reads can have needed.
@@ -31,9 +33,12 @@ pub fn check_budget(
         return Err(format!("one poll made {burnt} runtime calls and trace events"));
     }
     // Each fetch of a block: the block, and spans of two hash trees. Before the first: version, table, lengths,
-    // URI extension block, share chain, each perhaps twice where a guess was wrong.
-    let height = u64::from(file.sizes.segments.next_power_of_two().ilog2());
-    let reads_bound = budget.nodes * 16 + budget.segments * (3 + 2 * height);
+    // URI extension block, share chain, and the two trees where they would be by the guessed sizes: each perhaps twice,
+    // by the layout that is likely and by the real one.
+    let height = |segments: u64| u64::from(segments.next_power_of_two().ilog2());
+    let guessed_height = height(file.cap.size.div_ceil(budget.guess.max(1)));
+    let height = height(file.sizes.segments);
+    let reads_bound = budget.nodes * (16 + 4 * guessed_height) + budget.segments * (3 + 2 * height);
     // What one share is read for one block: the block, header, URI extension block and hashes, where they were guessed
     // to be and where they are.
     let guessed_block = budget.guess.min(file.cap.size) / u64::from(file.cap.k) + 1;
@@ -62,7 +67,7 @@ pub fn check_budget(
                 ledger.counts.bytes
             ));
         }
-        let buffers_bound = budget.nodes * ledger.reads.len() as u64 * share_bound;
+        let buffers_bound = (budget.nodes + budget.drops) * ledger.reads.len() as u64 * share_bound;
         if ledger.most_buffered > buffers_bound {
             return Err(format!(
                 "{} bytes of server {number}'s answers were kept at one time; {buffers_bound} is the bound",
