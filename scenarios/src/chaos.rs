@@ -53,7 +53,8 @@ pub fn circumstances(dice: &mut Dice, swarm: &Swarm, workload: &mut GridWorkload
 fn scarce(dice: &mut Dice, servers: &mut [ServerPlan], file: &StoredFile) {
     let mut numbers: Vec<_> = (0..file.cap.n).collect();
     dice.shuffle(&mut numbers);
-    numbers.truncate((u64::from(file.cap.k) + dice.below(3)) as usize);
+    let spare = *dice.pick(&[0, 0, 1, 2]);
+    numbers.truncate(file.cap.k as usize + spare);
     servers.iter_mut().for_each(|server| server.shares.retain(|share| numbers.contains(share)));
 }
 
@@ -79,7 +80,7 @@ pub fn knobs(dice: &mut Dice, swarm: &Swarm) -> Knobs {
 fn guess(dice: &mut Dice, swarm: &Swarm, file: &StoredFile) -> Option<u64> {
     let right = file.sizes.segment_size;
     let low = (right / dice.between(2, 12)).max(1);
-    let wrong = *dice.weighted(&[(3, None), (4, Some(low)), (1, Some(right * 3))]);
+    let wrong = *dice.weighted(&[(3, None), (6, Some(low)), (1, Some(right * 3))]);
     if swarm.has(Circumstance::WrongGuess) { wrong } else { Some(right) }
 }
 

@@ -55,7 +55,7 @@ impl Circumstance {
         (Circumstance::WrongGuess, 16),
         (Circumstance::SlowJobs, 14),
         (Circumstance::StrictServers, 2),
-        (Circumstance::NarrowSearch, 9),
+        (Circumstance::NarrowSearch, 11),
         (Circumstance::LittleAdvice, 3),
         (Circumstance::Poison, 2),
         (Circumstance::SeveralNodes, 3),
