@@ -512,3 +512,141 @@ fn keys(object: &Value) -> Vec<&str> {
     keys.sort_unstable();
     keys
 }
+
+const EXPLAINED: [&str; 5] = ["case.toml", "story.txt", "timeline.html", "trace.json", "waits.txt"];
+
+impl Bench {
+    /// A case file of what a seed draws.
+    fn case_of(&self, line: &str) {
+        let case = self.run(&format!("run {line}")).stdout;
+        self.write("case.toml", &case);
+    }
+
+    fn explained(&self, folder: &str) -> BTreeMap<String, String> {
+        let files = fs::read_dir(self.folder.path().join(folder)).unwrap();
+        let named = files
+            .map(|file| file.unwrap())
+            .map(|file| (file.file_name().into_string().unwrap(), fs::read_to_string(file.path()).unwrap()));
+        named.collect()
+    }
+}
+
+#[test]
+fn a_hang_is_explained_by_who_waits_for_whom() {
+    let bench = Bench::new();
+    bench.case_of("sleepy --seed 0");
+    let done = bench.run("explain case.toml");
+    assert_eq!((done.status, done.stderr.as_str()), (Some(1), ""));
+    insta::assert_snapshot!(done.stdout, @r"
+    sleepy seed 0: 1 steps, 0ns simulated
+          0.000 ms  driver.0  begins to wait for the bell (tower 1)
+    hung: nothing is ready and no timer is set; driver.0 waits for the bell tower=1, held by nobody
+    cause: driver.0 waits for the bell (tower 1), held by nobody, ever: a lost wake-up, or work that was not begun
+    nearest passing run: none; each of 0 cases that lack one thing fails as well
+
+    driver.0 has waited 0ns for the bell tower=1
+      held by nobody: a lost wake-up, or work that was not begun
+
+    explained/case/case.toml
+    explained/case/story.txt
+    explained/case/waits.txt
+    explained/case/timeline.html
+    explained/case/trace.json
+    ");
+    let files = bench.explained("explained/case");
+    assert_eq!(files.keys().collect::<Vec<_>>(), EXPLAINED);
+    assert!(done.stdout.starts_with(&files["story.txt"]));
+    assert!(files["waits.txt"].contains("held by nobody"));
+    // The case fails as the comment at its head says, and the command there repeats it.
+    let head: Vec<_> = files["case.toml"].lines().take(3).collect();
+    assert!(head[0].starts_with("# hung: ") && head[1].starts_with("# shrunk in "), "{head:?}");
+    let again = bench.run(head[2].strip_prefix("# cargo run --release -- ").unwrap());
+    assert_eq!(again.status, Some(1));
+    assert!(again.stdout.contains("# hung: "), "{}", again.stdout);
+}
+
+#[test]
+fn an_explanation_overwrites_nothing() {
+    let bench = Bench::new();
+    bench.case_of("sleepy --seed 0");
+    bench.write("mine/story.txt", "mine");
+    let done = bench.run("explain case.toml -o mine");
+    assert!(done.stdout.contains("mine-2/story.txt"), "{}", done.stdout);
+    assert_eq!(fs::read_to_string(bench.folder.path().join("mine/story.txt")).unwrap(), "mine");
+    assert_eq!(bench.explained("mine-2").len(), EXPLAINED.len());
+    bench.write("file", "mine");
+    assert_input_error(&bench.run("explain case.toml -o file/below"), "cannot create file/below: ");
+}
+
+#[test]
+fn a_case_that_passes_has_a_timeline_too() {
+    let bench = Bench::new();
+    bench.case_of("steady --seed 0 --set workload.workers=90 --set workload.rounds=40");
+    let done = bench.run("explain case.toml -o out");
+    assert_eq!((done.status, done.stderr.as_str()), (Some(0), ""));
+    let files = bench.explained("out");
+    assert_eq!(files.keys().collect::<Vec<_>>(), EXPLAINED);
+    let story = &files["story.txt"];
+    assert!(story.ends_with("\npass: all held\n") && story.lines().count() <= 30, "{story}");
+    let trace: Value = serde_json::from_str(&files["trace.json"]).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert_eq!(events.iter().filter(|event| event["ph"] == "i").count(), 90 * 40);
+    assert!(files["timeline.html"].contains("tick index=89 round=39"));
+}
+
+#[test]
+fn the_nearest_passing_run_lacks_one_thing() {
+    let bench = Bench::new();
+    bench.case_of("steady --seed 3 --relapse planted-B1");
+    let done = bench.run("explain case.toml");
+    assert_eq!(done.status, Some(1));
+    let told = "nearest passing run: without relapses.0 (planted-B1); the same in all that either tells";
+    assert!(done.stdout.contains(told), "{}", done.stdout);
+    assert!(done.stdout.contains("steady seed 3, with planted-B1 put back: "), "{}", done.stdout);
+}
+
+#[test]
+fn an_explanation_in_json_is_one_object() {
+    let bench = Bench::new();
+    bench.case_of("careless --seed 5");
+    let (status, lines) = bench.json("explain case.toml");
+    assert_eq!((status, lines.len()), (Some(1), 1));
+    assert_eq!(
+        keys(&lines[0]),
+        [
+            "detail", "digest", "files", "oracle", "replay", "scenario", "seed", "sim_ns", "steps", "story",
+            "verdict"
+        ]
+    );
+    assert_eq!(lines[0]["files"].as_array().unwrap().len(), EXPLAINED.len());
+}
+
+#[test]
+fn a_case_that_kills_its_process_is_explained_as_far_as_that_goes() {
+    for scenario in ["endless", "abrupt"] {
+        let bench = Bench::new();
+        bench.write(
+            "case.toml",
+            &format!("scenario = \"{scenario}\"\nseed = 3\nworkload = {{ workers = 1, rounds = 1 }}"),
+        );
+        let done = bench.run("explain case.toml --as-it-is --patience 500ms");
+        assert_eq!((done.status, done.stderr.as_str()), (Some(1), ""));
+        assert!(
+            done.stdout.contains("stuck: ") && done.stdout.contains("took its process along"),
+            "{}",
+            done.stdout
+        );
+        assert_eq!(bench.explained("explained/case").len(), 2);
+    }
+}
+
+#[test]
+fn what_cannot_be_explained_is_an_input_error() {
+    let bench = Bench::new();
+    assert_input_error(&bench.run("explain missing.toml"), "cannot read missing.toml");
+    bench.write("bad.toml", "scenario = 7");
+    assert_input_error(&bench.run("explain bad.toml"), "bad.toml: not a case file");
+    bench.write("strange.toml", "scenario = \"nothing\"\nseed = 1\nworkload = {}");
+    assert_input_error(&bench.run("explain strange.toml"), "there is none of that name");
+    assert!(!bench.folder.path().join("explained").exists(), "a folder for nothing");
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::schedule::Departure;
-use crate::trace::{Recorded, StepDigests, Story, WaitGraph};
+use crate::trace::{Recorded, StepDigests, Story, Timeline, WaitGraph};
 use crate::world::Points;
 
 /// How a run ended.
@@ -118,6 +118,8 @@ pub struct Report {
     pub story: Option<Story>,
     /// When the run was recorded in full: who waits for what at its end.
     pub waits: Option<WaitGraph>,
+    /// When the run was recorded in full: everything that happened and lasted.
+    pub timeline: Option<Timeline>,
     /// When the run was recorded in full: the steps at which not the first ready task ran.
     pub departures: Vec<Departure>,
     /// When they were asked for: the points at which other runs can part from this one.

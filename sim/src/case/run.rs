@@ -6,7 +6,7 @@ use std::thread;
 
 use super::{Case, Report, Verdict};
 use crate::schedule::{Census, Schedule, ScheduleSpec, StepCounts};
-use crate::trace::{self, Recorded, Story, WaitGraph};
+use crate::trace::{self, Moment, Recorded, Story, Timeline, WaitGraph};
 use crate::world::{World, executor};
 use crate::{panics, world};
 
@@ -69,10 +69,12 @@ fn run_here(case: Arc<Case>, detail: Detail, start: impl FnOnce(&Case) -> Box<dy
         let verdict = world.run(case.scenario.play(case.clone(), world));
         // What is dropped from here on is no part of the run.
         let mut recording = trace::finish();
-        let (labels, departures, steps, points) = executor::with(|executor| {
-            let labels = if full { executor.labels().texts() } else { Vec::new() };
-            (labels, executor.departures(), executor.steps(), executor.points())
+        let (names, departures, steps, points) = executor::with(|executor| {
+            let names = full.then(|| executor.names());
+            (names, executor.departures(), executor.steps(), executor.points())
         });
+        let labels: Vec<_> =
+            names.iter().flat_map(|names| &names.tasks).map(|task| task.label.clone()).collect();
         let sim_ns = world::context::now();
         let mut digest = recording.digest();
         digest.bytes(verdict.to_string().as_bytes());
@@ -89,6 +91,7 @@ fn run_here(case: Arc<Case>, detail: Detail, start: impl FnOnce(&Case) -> Box<dy
             effects,
             story: full.then(|| Story::of(&recording, &labels)),
             waits: full.then(|| WaitGraph::of(&recording, &labels, sim_ns)),
+            timeline: names.map(|names| Timeline::of(&recording, names, Moment { step: steps, ns: sim_ns })),
             departures,
             points,
             step_digests: recording.take_steps(),
@@ -109,6 +112,7 @@ impl Report {
             effects: BTreeMap::new(),
             story: None,
             waits: None,
+            timeline: None,
             departures: Vec::new(),
             points: None,
             step_digests: None,

@@ -48,6 +48,10 @@ pub(super) enum Command {
     /// A deviation is a departure from the schedule, a fault at any logical point, or a cancellation at any step. The base
     /// is a case file, or what a seed draws, without its faults and first in first out.
     Exhaust(ExhaustArgs),
+    /// From a case to its cause: the story, who waits for whom, the nearest passing run, a timeline
+    ///
+    /// All of it is also written to a folder of its own, with a timeline for the browser and a trace for Perfetto.
+    Explain(ExplainArgs),
     /// Put known bugs back, one at a time, and hunt each with the default sweep
     ///
     /// Without names: all of them, with what they are. A run counts as a hit if it fails with the bug and
@@ -187,6 +191,23 @@ pub(super) struct ReplayArgs {
     pub(super) trace: bool,
     #[command(flatten)]
     pub(super) patience: Patience,
+}
+
+#[derive(Args)]
+pub(super) struct ExplainArgs {
+    /// The case file
+    pub(super) file: PathBuf,
+    /// The folder to write to, made afresh: with a number behind it, when it exists [default: explained/NAME]
+    #[arg(short, long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Explain the case as it is, without shrinking it first
+    #[arg(long)]
+    pub(super) as_it_is: bool,
+    /// How long a case may go without a sign of progress, in real time
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub(super) patience: Duration,
+    #[command(flatten)]
+    pub(super) jobs: Jobs,
 }
 
 #[derive(Args)]

@@ -24,6 +24,7 @@ mod audit;
 mod bugs;
 mod cancel;
 mod exhaust;
+mod explain;
 mod files;
 mod planted;
 mod print;
@@ -99,6 +100,7 @@ fn carry_out(program: Program, (printer, command): (Printer, Command)) -> Result
         Command::Cancel(args) => cancel::cancel(program, args, printer, stop),
         Command::Exhaust(args) => exhaust::exhaust(program, args, printer, stop),
         Command::Bugs(args) => bugs::bugs(program, args, printer, stop),
+        Command::Explain(args) => explain::explain(args, printer, stop),
         Command::Audit(args) if args.planted => planted::planted(args, printer, stop),
         Command::Audit(args) => audit::audit(program, args, printer, stop),
         Command::Shrink(args) => shrink::shrink(args, printer, stop),

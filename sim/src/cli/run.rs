@@ -142,7 +142,7 @@ fn commented(verdict: &str, detail: &str) -> String {
 }
 
 /// A word for a shell, in quotes if it needs them.
-fn for_shell(word: &str) -> String {
+pub(super) fn for_shell(word: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=:,+@%".contains(letter);
     match word.chars().all(plain) && !word.is_empty() {
         true => word.into(),

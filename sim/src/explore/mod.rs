@@ -10,13 +10,16 @@
 //! | [`work`] | the child: takes orders on stdin, answers on stdout |
 //! | [`Crew`] | the parent: hands out the indices of a plan, and replaces workers that die |
 //! | [`sweep`], [`hunt`], [`audit`], [`cancel_everywhere`], [`exhaust`], [`shrink`] | what is asked of a crew |
+//! | [`explain`] | one case: what happened, and the nearest run that passes |
 
+mod account;
 mod audit;
 mod bugs;
 mod cancel;
 mod crew;
 mod evidence;
 mod exhaust;
+mod explain;
 mod one_core;
 mod order;
 mod plan;
@@ -30,15 +33,18 @@ mod tally;
 mod trail;
 mod variation;
 mod wilson;
+mod without_one;
 mod worker;
 mod worker_process;
 
+pub use account::Account;
 pub use audit::{ALONE, Audit, Difference, audit};
 pub use bugs::{Hunt, KnownBug, Quarry, hunt};
 pub use cancel::{Cancelled, cancel_everywhere};
 pub use crew::{Crew, CrewError};
 pub use evidence::{Evidence, Outcome};
 pub use exhaust::{Covered, Searching, Watch, exhaust};
+pub use explain::{Comparison, Explanation, Nearest, Told as ToldLine, Traced, explain};
 pub use order::{Answer, Edit, Examined, Order, Record, Source, Telling, Told, Wanted, named_in};
 pub use plan::Plan;
 pub use planted::{CULPRITS, Culprit, Fate, RUNS_OF_EACH, Seen, examine};
@@ -51,5 +57,6 @@ pub use tally::{ScenarioTally, Tally};
 pub use trail::{Coordinate, MOST_RUNS, Trail, Trails, read_trails, write_trails};
 pub use variation::{Deviation, Variations};
 pub use wilson::wilson;
+pub use without_one::Candidate;
 pub use worker::work;
 pub use worker_process::{Death, WorkerProcess};

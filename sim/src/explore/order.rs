@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Deviation, Outcome, Plan, Tally, Variations};
+use super::{Candidate, Comparison, Deviation, Outcome, Plan, Tally, Traced, Variations};
 use crate::case::{Case, CaseError, Scenarios, Symptom};
 use crate::schedule::{Departure, ScheduleKind};
 use crate::trace::{Happening, StepDigests};
@@ -51,6 +51,20 @@ pub enum Order {
         source: Source,
         /// What to change in it, in this order.
         edits: Vec<Edit>,
+    },
+    /// Run a case with everything recorded.
+    Trace {
+        /// The case as TOML.
+        case: String,
+        /// The command that repeats it.
+        replay: String,
+    },
+    /// Find the nearest run that passes.
+    Compare {
+        /// The case as TOML.
+        case: String,
+        /// The cases to compare it with. A worker that dies on one of them is on the run of its number.
+        candidates: Vec<Candidate>,
     },
     /// Run a case and tell everything.
     Play {
@@ -165,6 +179,10 @@ pub enum Answer {
     Recorded(Record),
     /// To [`Order::Make`].
     Made(String),
+    /// To [`Order::Trace`].
+    Traced(Box<Traced>),
+    /// To [`Order::Compare`].
+    Compared(Box<Comparison>),
     /// To [`Order::Play`].
     Played(Told),
     /// To [`Order::Examine`].

@@ -13,8 +13,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 
 use super::{
-    Answer, CULPRITS, Deviation, Examined, Order, Outcome, Plan, Record, Source, Stopwatch, Tally, Telling,
-    Told, Variations, Wanted,
+    Answer, CULPRITS, Candidate, Deviation, Examined, Order, Outcome, Plan, Record, Source, Stopwatch, Tally,
+    Telling, Told, Variations, Wanted, explain,
 };
 use crate::case::{Case, Detail, Report, Scenario, Scenarios, Symptom, Verdict, run};
 use crate::trace::{FirstDifference, Happening, Recorded};
@@ -125,6 +125,8 @@ impl Bench {
                 self.note.on(0);
                 source.make(&edits, self.scenarios).map(Answer::Made)
             }
+            Order::Trace { case, replay } => self.trace(&case, &replay),
+            Order::Compare { case, candidates } => self.compare(&case, &candidates),
             Order::Play { case, replay, story } => self.play(&case, &replay, story),
             Order::Examine { case } => self.examine(&case).map(Answer::Examined),
             Order::Try { cases, wanted } => Ok(Answer::Tried(self.try_each(&cases, &wanted))),
@@ -232,6 +234,25 @@ impl Bench {
         self.note.on(index);
         let healthy = Case { relapses: Vec::new(), ..case.clone() };
         run(&healthy, Detail::Digest).verdict.is_pass()
+    }
+
+    fn trace(&mut self, case: &str, replay: &str) -> Result<Answer, String> {
+        self.note.on(0);
+        let case = Case::from_toml(case, self.scenarios).map_err(|error| error.to_string())?;
+        let quick = run(&case, Detail::Digest);
+        self.note.on(0);
+        let report = confirm(&case, quick);
+        Ok(Answer::Traced(Box::new(explain::trace(&case, report, replay))))
+    }
+
+    fn compare(&mut self, case: &str, candidates: &[Candidate]) -> Result<Answer, String> {
+        // A run of no candidate: the case itself, which is known not to take anybody along.
+        self.note.on(candidates.len() as u64);
+        let case = Case::from_toml(case, self.scenarios).map_err(|error| error.to_string())?;
+        let note = &mut self.note;
+        let comparison =
+            explain::compare(&case, candidates, self.scenarios, &mut |number| note.on(number as u64));
+        Ok(Answer::Compared(Box::new(comparison)))
     }
 
     fn play(&mut self, case: &str, replay: &str, story: bool) -> Result<Answer, String> {

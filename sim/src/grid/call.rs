@@ -57,7 +57,7 @@ impl Inner {
         });
         if let Some(effect) = &effect {
             did(|| xxh3_64(format!("{effect:?}").as_bytes()));
-            tracing::debug!(target: "fault", server, call = kind.name(), nth, "{}", effect.name());
+            tracing::debug!(target: "fault", server = &*self.id.name, call = kind.name(), nth, "{}", effect.name());
         }
         match effect {
             Some(Effect::Crash { restart_us }) => {

@@ -83,6 +83,7 @@ impl Happening {
                 let (text, source) = spans.get(*span as usize - 1).cloned()?;
                 (format!("close {text}"), source)
             }
+            What::Begin { .. } | What::End { .. } => return None,
         };
         Some(Happening {
             step: entry.step,

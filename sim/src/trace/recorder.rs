@@ -80,6 +80,18 @@ pub enum What {
         /// Its number in this run.
         span: u64,
     },
+    /// An operation that a case may cancel began.
+    Begin {
+        /// Its number in this run.
+        operation: u64,
+        /// Its label.
+        text: String,
+    },
+    /// An operation is over.
+    End {
+        /// Its number in this run.
+        operation: u64,
+    },
 }
 
 /// A span that is open.
@@ -282,7 +294,8 @@ impl Recording {
         self.spans.get_mut((id.into_u64() as usize).wrapping_sub(1))?.as_mut()
     }
 
-    fn note(&mut self, task: u32, what: impl FnOnce() -> What) {
+    /// Notes something that is no part of the digest, if the recording is full.
+    pub(crate) fn note(&mut self, task: u32, what: impl FnOnce() -> What) {
         self.note_at(task, None, what);
     }
 

@@ -34,7 +34,7 @@ impl Story {
                 target,
                 what: text.clone(),
             }),
-            What::Poll { .. } | What::Effect { .. } | What::Open { .. } | What::Close { .. } => None,
+            _ => None,
         };
         Story { lines: recording.entries().iter().filter_map(line).collect() }
     }

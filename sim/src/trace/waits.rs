@@ -7,18 +7,20 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::recorder::{OpenSpan, Recording, SpanKind};
 
 /// Who waits for what at the end of a run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct WaitGraph {
     /// Every open wait, oldest first.
     pub waits: Vec<Wait>,
-    now: Duration,
+    pub(super) now: Duration,
 }
 
 /// A task that waits for a resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
     /// The label of the task that waits.
     pub who: String,
@@ -54,6 +56,39 @@ impl WaitGraph {
         self.waits.iter().filter(move |wait| {
             wait.holders.iter().all(|(holder, _)| *holder == wait.who || !waits_itself(holder))
         })
+    }
+
+    /// The chain of waits that explains a hang best: from somebody for whom nobody waits, over whoever has what he waits
+    /// for, to the wait that nobody can end, or to where the chain bites its tail.
+    pub fn chain(&self) -> Vec<&Wait> {
+        let awaited = |who: &str| {
+            self.waits.iter().any(|wait| wait.who != who && wait.holders.iter().any(|(it, _)| it == who))
+        };
+        let roots: Vec<&Wait> = self.waits.iter().filter(|wait| !awaited(&wait.who)).collect();
+        let roots = if roots.is_empty() { self.waits.iter().take(1).collect() } else { roots };
+        let chains = roots.into_iter().map(|root| self.chain_from(root));
+        // An operation that waits is a better start than one of its helpers; nobody is a worse end than somebody.
+        let rank = |chain: &Vec<&Wait>| {
+            let nobody = chain.last().is_some_and(|wait| wait.holders.is_empty());
+            let begun = chain.first().is_some_and(|wait| !wait.who.contains('/'));
+            let held_by_a_fault =
+                chain.last().is_some_and(|wait| wait.holders.iter().any(|(it, _)| it == "harness"));
+            (held_by_a_fault, !nobody, !begun, std::cmp::Reverse(chain.len()))
+        };
+        chains.min_by_key(rank).unwrap_or_default()
+    }
+
+    fn chain_from<'a>(&'a self, root: &'a Wait) -> Vec<&'a Wait> {
+        let mut chain = vec![root];
+        while let Some((holder, _)) = chain.last().and_then(|wait| wait.holders.first()) {
+            let Some(next) = self.waits.iter().find(|wait| wait.who == *holder) else { break };
+            let closed = chain.iter().any(|wait| wait.who == next.who);
+            chain.push(next);
+            if closed {
+                break;
+            }
+        }
+        chain
     }
 
     fn write_waits_of(

@@ -18,7 +18,7 @@ use super::context::{self, HARNESS};
 use super::labels::Labels;
 use super::points::{Point, PointLog, Points};
 use crate::schedule::{Candidate, Departure, Schedule};
-use crate::trace::{self, mix};
+use crate::trace::{self, Departed, Moment, Names, TaskName, mix};
 
 pub(crate) type TaskFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Panic = Box<dyn Any + Send>;
@@ -35,7 +35,7 @@ pub(crate) struct Executor {
     schedule: Box<dyn Schedule>,
     steps: u64,
     /// Kept only when somebody will read them.
-    departures: Option<Vec<(Candidate, u32)>>,
+    departures: Option<Vec<(Candidate, u32, Moment)>>,
     /// Kept only when somebody looks for other runs.
     points: Option<Box<PointLog>>,
     /// The step that was taken last: a label and a number of polls.
@@ -449,6 +449,21 @@ impl Executor {
         &self.labels
     }
 
+    /// Who there is, and whom the schedule passed over.
+    pub(crate) fn names(&self) -> Names {
+        let labels = self.labels.texts().into_iter().zip(&self.tasks);
+        let departed = |(passed, ran, at): &(Candidate, u32, Moment)| Departed {
+            at: *at,
+            passed: passed.task,
+            ran: *ran,
+        };
+        Names {
+            actors: self.actors.iter().map(|actor| actor.name.clone()).collect(),
+            tasks: labels.map(|(label, task)| TaskName { label, actor: task.actor }).collect(),
+            departures: self.departures.iter().flatten().map(departed).collect(),
+        }
+    }
+
     pub(crate) fn steps(&self) -> u64 {
         self.steps
     }
@@ -460,7 +475,7 @@ impl Executor {
 
     /// The steps at which not the first ready task ran, in words.
     pub(crate) fn departures(&self) -> Vec<Departure> {
-        let in_words = |(passed, run): &(Candidate, u32)| Departure {
+        let in_words = |(passed, run, _): &(Candidate, u32, Moment)| Departure {
             instead_of: format!("{}#{}", self.labels.text(passed.task), passed.polls),
             run: self.labels.text(*run),
         };
@@ -483,7 +498,8 @@ impl Executor {
         if index > 0
             && let Some(departures) = &mut self.departures
         {
-            departures.push((head, picked.task));
+            let at = Moment { step: self.steps + 1, ns: context::now() };
+            departures.push((head, picked.task, at));
         }
         self.steps += 1;
         context::set_step(self.steps);

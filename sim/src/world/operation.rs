@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use super::labels::hash_of_text;
 use super::{World, context, executor};
 use crate::case::{Cancel, Manner};
+use crate::trace::{self, What};
 
 /// What is noted of a task whose operation was cancelled.
 const GIVEN_UP: u64 = 0xCA9C_E11E_D000;
@@ -163,13 +164,18 @@ impl<T: Send + 'static> Operation<T> {
     /// The operation's life begins.
     fn begin(&mut self, kind: &'static str, index: u64) {
         let (number, hash) = executor::with(|executor| executor.begin_operation(kind, index));
+        let label = || executor::operation_label(number);
+        trace::with_recording(|recording| {
+            let began = || What::Begin { operation: number as u64, text: label() };
+            recording.note(context::task(), began);
+        });
         let at_birth = OPERATIONS.with_borrow_mut(|operations| operations.at_birth.remove(&hash));
         let state = State { work: self.work.take(), cancelled: at_birth };
         let slot = Arc::new(Slot { hash, number, task: context::task(), state: Mutex::new(state) });
         if let Some(manner) = at_birth {
             CANCELLED.set(CANCELLED.get() + 1);
             executor::did(|| GIVEN_UP ^ hash ^ manner as u64);
-            tracing::debug!(target: "cancel", operation = executor::operation_label(number), "{} at once", manner.name());
+            tracing::debug!(target: "cancel", operation = label(), "{} at once", manner.name());
         }
         OPERATIONS.with_borrow_mut(|operations| operations.alive.push(slot.clone()));
         self.slot = Some(slot);
@@ -179,6 +185,9 @@ impl<T: Send + 'static> Operation<T> {
     fn end(&mut self) {
         let Some(slot) = self.slot.take() else { return };
         executor::try_with(|executor| executor.end_operation(slot.number));
+        trace::with_recording(|recording| {
+            recording.note(slot.task, || What::End { operation: slot.number as u64 });
+        });
         OPERATIONS.with_borrow_mut(|operations| operations.alive.retain(|it| it.hash() != slot.hash));
     }
 }

@@ -12,7 +12,7 @@
 
 mod jury;
 mod search;
-mod tree;
+pub(super) mod tree;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use toml::{Table, Value};
 
 /// The way to a place in a case.
-pub(super) type Path = Vec<Step>;
+pub(in crate::explore) type Path = Vec<Step>;
 
 /// One step of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Step {
+pub(in crate::explore) enum Step {
     /// Into a table.
     Key(String),
     /// Into an array.
@@ -23,7 +23,7 @@ pub(super) enum Step {
 const UNTOUCHED: [&str; 2] = ["scenario", "schedule"];
 
 /// Every array with something in it that is `depth` steps from the top.
-pub(super) fn arrays(case: &Table, depth: usize) -> Vec<Path> {
+pub(in crate::explore) fn arrays(case: &Table, depth: usize) -> Vec<Path> {
     let mut found = Vec::new();
     visit(case, &mut |path, value| {
         if path.len() == depth && value.as_array().is_some_and(|array| !array.is_empty()) {
@@ -34,14 +34,14 @@ pub(super) fn arrays(case: &Table, depth: usize) -> Vec<Path> {
 }
 
 /// How deep the deepest place is.
-pub(super) fn depth(case: &Table) -> usize {
+pub(in crate::explore) fn depth(case: &Table) -> usize {
     let mut deepest = 0;
     visit(case, &mut |path, _| deepest = deepest.max(path.len()));
     deepest
 }
 
 /// Every value under a key that is no array: numbers, truths, words and tables.
-pub(super) fn entries(case: &Table) -> Vec<Path> {
+pub(in crate::explore) fn entries(case: &Table) -> Vec<Path> {
     let mut found = Vec::new();
     visit(case, &mut |path, value| {
         if matches!(path.last(), Some(Step::Key(_))) && !value.is_array() {
@@ -52,7 +52,7 @@ pub(super) fn entries(case: &Table) -> Vec<Path> {
 }
 
 /// The value at a place.
-pub(super) fn at<'a>(case: &'a Table, path: &[Step]) -> Option<&'a Value> {
+pub(in crate::explore) fn at<'a>(case: &'a Table, path: &[Step]) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
     let Step::Key(key) = first else { return None };
     rest.iter().try_fold(case.get(key)?, |value, step| match step {
@@ -62,7 +62,7 @@ pub(super) fn at<'a>(case: &'a Table, path: &[Step]) -> Option<&'a Value> {
 }
 
 /// The case with another value at a place.
-pub(super) fn with(case: &Table, path: &[Step], value: Value) -> Table {
+pub(in crate::explore) fn with(case: &Table, path: &[Step], value: Value) -> Table {
     let mut case = case.clone();
     if let Some(place) = at_mut(&mut case, path) {
         *place = value;
@@ -71,7 +71,7 @@ pub(super) fn with(case: &Table, path: &[Step], value: Value) -> Table {
 }
 
 /// The case without a key.
-pub(super) fn without_key(case: &Table, path: &[Step]) -> Table {
+pub(in crate::explore) fn without_key(case: &Table, path: &[Step]) -> Table {
     let mut case = case.clone();
     if let Some((Step::Key(key), parent)) = path.split_last() {
         let table = match parent {
@@ -95,7 +95,11 @@ pub(super) fn without_elements(case: &Table, array: &[Step], gone: &BTreeSet<usi
 
 /// The case without some elements of an array, and without what names them elsewhere; what names later elements names
 /// them by their new numbers.
-pub(super) fn without_elements_renumbered(case: &Table, array: &[Step], gone: &BTreeSet<usize>) -> Table {
+pub(in crate::explore) fn without_elements_renumbered(
+    case: &Table,
+    array: &[Step],
+    gone: &BTreeSet<usize>,
+) -> Table {
     let renumber = Renumber { chain: chain(array), gone };
     let case = without_elements(case, array, gone);
     match renumber.value(Value::Table(case)) {
