@@ -218,8 +218,8 @@ pub struct Examined {
     pub outcome: Outcome,
     /// What that looks like.
     pub symptom: Symptom,
-    /// Where it departs from first in, first out; for a failure only.
-    pub departures: Vec<Departure>,
+    /// Where it departs from first in, first out; none when it took its process along.
+    pub departures: Option<Vec<Departure>>,
     /// The coverage marks that it came by; for an examination only.
     pub reached: Vec<String>,
 }

@@ -319,7 +319,7 @@ fn examined(case: &Case, report: Report) -> Examined {
     Examined {
         outcome: Outcome::of(&report, case.scenario.name(), case.seed, ""),
         symptom: Symptom::of(&report),
-        departures: report.departures,
+        departures: Some(report.departures),
         reached: Vec::new(),
     }
 }

@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::tree::{self, Path, Step};
 use crate::explore::CrewError;
-use crate::schedule::Departure;
+use crate::schedule::{Departure, MOST_STEPS};
 
 /// The first of some cases that fails as wanted.
 pub(super) struct Hit {
@@ -45,8 +45,20 @@ pub(super) struct Search<'a> {
     /// How many cases have been tried.
     pub(super) attempts: u64,
     judge: &'a mut Judge<'a>,
+    timing: Timing,
+    /// How many seeds a removal is tried with under other schedules.
+    seeds: i64,
     /// The hashes of cases that have failed otherwise or not at all, with the most steps that they might have had.
     failed: BTreeMap<u64, u64>,
+}
+
+/// What becomes of latencies and the like, which are a schedule of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timing {
+    /// They go first of all, and departures take their place.
+    Levelled,
+    /// They go where the failure stays without new departures.
+    Kept,
 }
 
 /// A smaller case, and what it stands for.
@@ -58,18 +70,41 @@ struct Candidate {
 
 /// How many cases the judge is given at a time.
 const BATCH: usize = 32;
-/// With how many seeds a removal is tried under the uniform schedule.
-const OTHER_SEEDS: i64 = 4;
+/// With how many seeds a removal is tried while much can go.
+const SOME_SEEDS: i64 = 2;
+/// And when little can; fewer where a run has more steps than these allow.
+const MANY_SEEDS: i64 = 24;
+const STEPS_OF_ALL_SEEDS: i64 = 2400;
+/// Up to how many elements there may be for pairs of them to be tried.
+const FEW_ELEMENTS: usize = 12;
+/// How many schedules are looked at for one with fewer departures.
+const OTHER_SCHEDULES: usize = 12;
+/// So few departures are few enough.
+const FEW_DEPARTURES: usize = 2;
+/// How often a random schedule departs that departs little.
+const LITTLE: i64 = 4;
 const ANY_STEPS: u64 = u64::MAX;
 
 impl<'a> Search<'a> {
-    pub(super) fn new(case: Table, steps: u64, judge: &'a mut Judge<'a>) -> Self {
-        Search { case, steps, attempts: 0, judge, failed: BTreeMap::new() }
+    pub(super) fn new(case: Table, steps: u64, timing: Timing, judge: &'a mut Judge<'a>) -> Self {
+        Search { case, steps, attempts: 0, judge, timing, seeds: SOME_SEEDS, failed: BTreeMap::new() }
     }
 
     /// Searches until nothing more can go.
     pub(super) fn run(&mut self) -> Result<(), Ended> {
         self.follow_no_schedule()?;
+        self.remove_all_that_can_go()?;
+        let steps = i64::try_from(self.steps.max(1)).unwrap_or(i64::MAX);
+        self.seeds = (STEPS_OF_ALL_SEEDS / steps).clamp(SOME_SEEDS, MANY_SEEDS);
+        self.remove_all_that_can_go()?;
+        while self.remove_a_pair()? || self.depart_less_often()? {
+            self.remove_all_that_can_go()?;
+        }
+        Ok(())
+    }
+
+    /// Removes one thing after another until the failure needs each that is left.
+    fn remove_all_that_can_go(&mut self) -> Result<(), Ended> {
         loop {
             let before = self.case.clone();
             self.level_numbers()?;
@@ -87,6 +122,52 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Removes two things at once that need each other, of arrays in the workload and of faults.
+    fn remove_a_pair(&mut self) -> Result<bool, Ended> {
+        let case = self.case.clone();
+        let elements = tree::elements(&case);
+        if elements.len() > FEW_ELEMENTS {
+            return Ok(false);
+        }
+        // The later one first: its place does not move by that.
+        let pair = |(last, first): (usize, usize)| {
+            let without = |case: &Table, (array, place): &(Path, usize)| {
+                tree::without_elements_renumbered(case, array, &BTreeSet::from([*place]))
+            };
+            let case = without(&without(&case, &elements[last]), &elements[first]);
+            Candidate { mark: 0, case }
+        };
+        let pairs = (0..elements.len()).flat_map(|last| (0..last).map(move |first| (last, first)));
+        let others = pairs.clone().map(pair).flat_map(self.other_schedules());
+        Ok(self.first(pairs.map(pair).chain(others), ANY_STEPS)?.is_some())
+    }
+
+    /// Looks for another schedule that needs fewer departures.
+    fn depart_less_often(&mut self) -> Result<bool, Ended> {
+        let count = |case: &Table| length(case, &departures());
+        let (case, steps) = (self.case.clone(), self.steps);
+        if count(&case) <= FEW_DEPARTURES {
+            return Ok(false);
+        }
+        let schedules = self.other_schedules()(Candidate { mark: 0, case: case.clone() });
+        let schedules = schedules.into_iter().enumerate().map(|(mark, it)| Candidate { mark, ..it });
+        let mut schedules: Vec<_> = schedules.collect();
+        for _ in 0..OTHER_SCHEDULES {
+            let Some(taken) = self.first(schedules.iter().cloned(), ANY_STEPS)? else { break };
+            schedules.retain(|schedule| schedule.mark > taken);
+            let removed = self.remove_elements(&departures(), Removal::Plain);
+            let fewer = count(&self.case) < count(&case);
+            if !fewer {
+                (self.case, self.steps) = (case.clone(), steps);
+            }
+            removed?;
+            if fewer {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// First in, first out, if that will do.
     fn follow_no_schedule(&mut self) -> Result<(), Ended> {
         let case = under(&self.case, fifo());
@@ -95,7 +176,7 @@ impl<'a> Search<'a> {
 
     /// Removes elements of an array, as many at a time as can go: all, halves, quarters, down to single ones.
     fn remove_elements(&mut self, array: &[Step], removal: Removal) -> Result<(), Ended> {
-        let length = |case: &Table| tree::at(case, array).and_then(Value::as_array).map_or(0, Vec::len);
+        let length = |case: &Table| length(case, array);
         let mut size = length(&self.case);
         while size > 0 {
             let mut end = length(&self.case);
@@ -111,7 +192,7 @@ impl<'a> Search<'a> {
                         .map(move |case| Candidate { mark, case })
                 };
                 let others = windows.iter().enumerate().filter(|_| removal == Removal::Renumbering);
-                let others = others.flat_map(|(mark, _)| without(mark)).flat_map(other_schedules);
+                let others = others.flat_map(|(mark, _)| without(mark)).flat_map(self.other_schedules());
                 match self.first((0..windows.len()).flat_map(without).chain(others), ANY_STEPS)? {
                     Some(mark) => end = windows[mark].start.min(length(&self.case)),
                     None => break,
@@ -132,7 +213,8 @@ impl<'a> Search<'a> {
             };
             let zero = group.iter().fold(self.case.clone(), nothing);
             let levelled = [gone, zero].map(|case| Candidate { mark: 0, case });
-            let others = levelled.clone().into_iter().flat_map(other_schedules);
+            let others = levelled.clone().into_iter().filter(|_| self.timing == Timing::Levelled);
+            let others = others.flat_map(self.other_schedules()).collect::<Vec<_>>();
             self.first(levelled.into_iter().chain(others), ANY_STEPS)?;
         }
         Ok(())
@@ -185,6 +267,21 @@ impl<'a> Search<'a> {
         (!tried && candidate.case != self.case).then_some((text, candidate))
     }
 
+    /// Gives a candidate other schedules under which it may fail: first in first out, and random ones.
+    fn other_schedules(&self) -> impl Fn(Candidate) -> Vec<Candidate> + use<> {
+        let (seeds, kinds) = (self.seeds, random_schedules(self.steps, self.timing));
+        move |Candidate { mark, case }| {
+            let in_order = under(&case, fifo());
+            let at_random = (0..seeds).flat_map(|seed| kinds.iter().map(move |kind| (seed, kind)));
+            let at_random = at_random.map(|(seed, kind)| {
+                let mut case = under(&case, kind.clone());
+                case.insert("seed".into(), seed.into());
+                case
+            });
+            iter::once(in_order).chain(at_random).map(|case| Candidate { mark, case }).collect()
+        }
+    }
+
     fn take(&mut self, case: Table, hit: Hit) {
         self.case = match hit.departures {
             Some(departures) => under(&case, replay(&departures)),
@@ -215,18 +312,6 @@ impl Removal {
     }
 }
 
-/// Other schedules under which a candidate may fail: first in first out, and some random ones.
-fn other_schedules(candidate: Candidate) -> impl Iterator<Item = Candidate> {
-    let Candidate { mark, case } = candidate;
-    let in_order = under(&case, fifo());
-    let at_random = (0..OTHER_SEEDS).map(move |seed| {
-        let mut case = under(&case, table([("kind", "uniform".into())]));
-        case.insert("seed".into(), seed.into());
-        case
-    });
-    iter::once(in_order).chain(at_random).map(move |case| Candidate { mark, case })
-}
-
 /// The case under another schedule.
 pub(super) fn under(case: &Table, schedule: Value) -> Table {
     let mut case = case.clone();
@@ -248,6 +333,18 @@ pub(super) fn replay(departures: &[Departure]) -> Value {
     }
 }
 
+/// Schedules that differ with the seed: one that departs much, and one that departs little.
+fn random_schedules(steps: u64, timing: Timing) -> Vec<Value> {
+    let steps = i64::try_from(steps).unwrap_or(i64::MAX).clamp(LITTLE, i64::from(MOST_STEPS));
+    let bounded = table([("kind", "bounded".into()), ("departures", LITTLE.into()), ("steps", steps.into())]);
+    let uniform = table([("kind", "uniform".into())]);
+    match timing {
+        Timing::Levelled => vec![uniform, bounded],
+        // Other latencies are another schedule.
+        Timing::Kept => vec![uniform, bounded, fifo()],
+    }
+}
+
 fn fifo() -> Value {
     table([("kind", "fifo".into())])
 }
@@ -259,6 +356,10 @@ fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
 /// Where a case keeps its departures.
 pub(super) fn departures() -> Path {
     vec![Step::Key("schedule".into()), Step::Key("departures".into())]
+}
+
+fn length(case: &Table, array: &[Step]) -> usize {
+    tree::at(case, array).and_then(Value::as_array).map_or(0, Vec::len)
 }
 
 /// The numbers and truths of a case by what they are about: those that differ in the numbers of elements only.
