@@ -82,7 +82,7 @@ pub enum Order {
     },
     /// Run cases until one fails as wanted.
     Try {
-        /// The cases as TOML. What cannot be read or played is passed over.
+        /// The cases as JSON of the same shape. What cannot be read or played is passed over.
         cases: Vec<String>,
         /// What is looked for.
         wanted: Wanted,

@@ -107,9 +107,12 @@ impl Session<'_> {
         if !Symptom::stuck().is_like(&self.wanted.like) {
             return Ok(false);
         }
-        let Some(healthy) = without_relapses(&self.cases[place]).filter(|_| self.wanted.by_relapse) else {
-            return Ok(!self.wanted.by_relapse);
-        };
+        if !self.wanted.by_relapse {
+            return Ok(true);
+        }
+        let case: Option<toml::Table> = serde_json::from_str(&self.cases[place]).ok();
+        let case = case.and_then(|case| toml::to_string(&case).ok());
+        let Some(healthy) = case.and_then(|case| without_relapses(&case)) else { return Ok(false) };
         examiner.examine(&healthy).map(|examined| examined.symptom.verdict == "pass")
     }
 

@@ -106,8 +106,8 @@ pub fn shrink(
         if best.as_ref().is_none_or(|best| minimal && found.size.weight() < best.size.weight()) {
             best = Some(found);
         }
-        // With no departures left, there is nothing that timing could do for them.
-        if !minimal || best.as_ref().is_some_and(|best| best.size.departures == 0) {
+        // With few departures left, there is little that timing could do for them.
+        if !minimal || best.as_ref().is_some_and(|best| best.size.departures <= search::FEW_DEPARTURES) {
             break;
         }
     }

@@ -35,7 +35,7 @@ pub(super) enum Ended {
     Failed(CrewError),
 }
 
-/// Names the first of these cases that fails as wanted, in at most so many steps.
+/// Names the first of these cases, each in JSON, that fails as wanted in at most so many steps.
 pub(super) type Judge<'a> = dyn FnMut(&[String], u64) -> Result<Option<Hit>, Ended> + 'a;
 
 /// A case on its way down.
@@ -73,14 +73,16 @@ const BATCH: usize = 32;
 /// With how many seeds a removal is tried while much can go.
 const SOME_SEEDS: i64 = 2;
 /// And when little can; fewer where a run has more steps than these allow.
-const MANY_SEEDS: i64 = 24;
-const STEPS_OF_ALL_SEEDS: i64 = 2400;
+const MANY_SEEDS: i64 = 12;
+const STEPS_OF_ALL_SEEDS: i64 = 1200;
 /// Up to how many elements there may be for pairs of them to be tried.
 const FEW_ELEMENTS: usize = 12;
 /// How many schedules are looked at for one with fewer departures.
 const OTHER_SCHEDULES: usize = 12;
 /// So few departures are few enough.
-const FEW_DEPARTURES: usize = 2;
+pub(super) const FEW_DEPARTURES: usize = 2;
+/// So many are a burden to all that is tried.
+const MANY_DEPARTURES: usize = 100;
 /// How often a random schedule departs that departs little.
 const LITTLE: i64 = 4;
 const ANY_STEPS: u64 = u64::MAX;
@@ -92,13 +94,28 @@ impl<'a> Search<'a> {
 
     /// Searches until nothing more can go.
     pub(super) fn run(&mut self) -> Result<(), Ended> {
-        self.follow_no_schedule()?;
+        self.follow_another_schedule()?;
         self.remove_all_that_can_go()?;
         let steps = i64::try_from(self.steps.max(1)).unwrap_or(i64::MAX);
         self.seeds = (STEPS_OF_ALL_SEEDS / steps).clamp(SOME_SEEDS, MANY_SEEDS);
         self.remove_all_that_can_go()?;
         while self.remove_a_pair()? || self.depart_less_often()? {
             self.remove_all_that_can_go()?;
+        }
+        Ok(())
+    }
+
+    /// First in, first out, or nearly. What a thousand departures have brought about may need a few, and the shorter the
+    /// case, the faster is all that follows.
+    fn follow_another_schedule(&mut self) -> Result<(), Ended> {
+        self.follow_no_schedule()?;
+        if length(&self.case, &departures()) > FEW_DEPARTURES {
+            let schedules = self.other_schedules(MANY_SEEDS)(Candidate { mark: 0, case: self.case.clone() });
+            let many = schedules.into_iter().filter(|it| !is_uniform(&it.case));
+            self.first(many, ANY_STEPS)?;
+        }
+        if length(&self.case, &departures()) > MANY_DEPARTURES {
+            self.remove_elements(&departures(), Removal::Plain)?;
         }
         Ok(())
     }
@@ -138,7 +155,7 @@ impl<'a> Search<'a> {
             Candidate { mark: 0, case }
         };
         let pairs = (0..elements.len()).flat_map(|last| (0..last).map(move |first| (last, first)));
-        let others = pairs.clone().map(pair).flat_map(self.other_schedules());
+        let others = pairs.clone().map(pair).flat_map(self.other_schedules(SOME_SEEDS));
         Ok(self.first(pairs.map(pair).chain(others), ANY_STEPS)?.is_some())
     }
 
@@ -149,7 +166,7 @@ impl<'a> Search<'a> {
         if count(&case) <= FEW_DEPARTURES {
             return Ok(false);
         }
-        let schedules = self.other_schedules()(Candidate { mark: 0, case: case.clone() });
+        let schedules = self.other_schedules(self.seeds)(Candidate { mark: 0, case: case.clone() });
         let schedules = schedules.into_iter().enumerate().map(|(mark, it)| Candidate { mark, ..it });
         let mut schedules: Vec<_> = schedules.collect();
         for _ in 0..OTHER_SCHEDULES {
@@ -192,7 +209,8 @@ impl<'a> Search<'a> {
                         .map(move |case| Candidate { mark, case })
                 };
                 let others = windows.iter().enumerate().filter(|_| removal == Removal::Renumbering);
-                let others = others.flat_map(|(mark, _)| without(mark)).flat_map(self.other_schedules());
+                let others =
+                    others.flat_map(|(mark, _)| without(mark)).flat_map(self.other_schedules(self.seeds));
                 match self.first((0..windows.len()).flat_map(without).chain(others), ANY_STEPS)? {
                     Some(mark) => end = windows[mark].start.min(length(&self.case)),
                     None => break,
@@ -214,7 +232,7 @@ impl<'a> Search<'a> {
             let zero = group.iter().fold(self.case.clone(), nothing);
             let levelled = [gone, zero].map(|case| Candidate { mark: 0, case });
             let others = levelled.clone().into_iter().filter(|_| self.timing == Timing::Levelled);
-            let others = others.flat_map(self.other_schedules()).collect::<Vec<_>>();
+            let others = others.flat_map(self.other_schedules(self.seeds)).collect::<Vec<_>>();
             self.first(levelled.into_iter().chain(others), ANY_STEPS)?;
         }
         Ok(())
@@ -262,14 +280,14 @@ impl<'a> Search<'a> {
 
     /// The candidate's text, unless it has failed already.
     fn untried(&self, candidate: Candidate, most_steps: u64) -> Option<(String, Candidate)> {
-        let text = toml::to_string(&candidate.case).ok()?;
+        let text = serde_json::to_string(&candidate.case).ok()?;
         let tried = self.failed.get(&hash(&text)).is_some_and(|steps| *steps >= most_steps);
         (!tried && candidate.case != self.case).then_some((text, candidate))
     }
 
     /// Gives a candidate other schedules under which it may fail: first in first out, and random ones.
-    fn other_schedules(&self) -> impl Fn(Candidate) -> Vec<Candidate> + use<> {
-        let (seeds, kinds) = (self.seeds, random_schedules(self.steps, self.timing));
+    fn other_schedules(&self, seeds: i64) -> impl Fn(Candidate) -> Vec<Candidate> + use<> {
+        let kinds = random_schedules(self.steps, self.timing);
         move |Candidate { mark, case }| {
             let in_order = under(&case, fifo());
             let at_random = (0..seeds).flat_map(|seed| kinds.iter().map(move |kind| (seed, kind)));
@@ -343,6 +361,10 @@ fn random_schedules(steps: u64, timing: Timing) -> Vec<Value> {
         // Other latencies are another schedule.
         Timing::Kept => vec![uniform, bounded, fifo()],
     }
+}
+
+fn is_uniform(case: &Table) -> bool {
+    case.get("schedule").and_then(|schedule| schedule.get("kind")?.as_str()) == Some("uniform")
 }
 
 fn fifo() -> Value {
