@@ -6,6 +6,9 @@ use toml::{Table, Value};
 /// The sections of a case in the order in which they are read. Others follow.
 const ORDER: [&str; 8] = ["scenario", "seed", "relapses", "knobs", "schedule", "workload", "fault", "cancel"];
 
+/// Keys that say what the others mean.
+const FIRST: [&str; 3] = ["on", "kind", "operation"];
+
 /// The case as TOML.
 pub(super) fn lay_out(case: &Table) -> String {
     let known = ORDER.iter().filter_map(|key| case.get_key_value(*key));
@@ -48,15 +51,36 @@ fn goes_without_saying(key: &str, value: &Value) -> bool {
 }
 
 fn lines(table: &Table) -> String {
-    table.iter().map(|(key, value)| format!("{} = {}\n", name(key), in_lines(value))).collect()
+    entries(table).map(|(key, value)| format!("{} = {}\n", name(key), in_lines(value))).collect()
+}
+
+/// A table's entries, those first that say what the others mean.
+fn entries(table: &Table) -> impl Iterator<Item = (&String, &Value)> {
+    let is_first = |key: &String| FIRST.contains(&key.as_str());
+    let first = table.iter().filter(move |(key, _)| is_first(key));
+    first.chain(table.iter().filter(move |(key, _)| !is_first(key)))
 }
 
 /// An array of tables has a line for each.
 fn in_lines(value: &Value) -> String {
     match value {
         Value::Array(array) if is_section(value) => {
-            let elements: String = array.iter().map(|element| format!("  {element},\n")).collect();
+            let elements: String =
+                array.iter().map(|element| format!("  {},\n", in_a_line(element))).collect();
             format!("[\n{elements}]")
+        }
+        value => in_a_line(value),
+    }
+}
+
+fn in_a_line(value: &Value) -> String {
+    match value {
+        Value::Table(table) if !table.is_empty() => {
+            let entry = |(key, value): (&String, &Value)| format!("{} = {}", name(key), in_a_line(value));
+            format!("{{ {} }}", entries(table).map(entry).collect::<Vec<_>>().join(", "))
+        }
+        Value::Array(array) => {
+            format!("[{}]", array.iter().map(in_a_line).collect::<Vec<_>>().join(", "))
         }
         value => value.to_string(),
     }
@@ -81,7 +105,7 @@ mod tests {
             r#"
             scenario = "any"
             seed = 0
-            odd = { "a key" = "with \"quotes\"\nand lines" }
+            odd = { "a key" = "with \"quotes\"" }
             [schedule]
             kind = "replay"
             [[schedule.departures]]
@@ -99,7 +123,29 @@ mod tests {
         .unwrap();
         let text = lay_out(&case);
         assert_eq!(toml::from_str::<Table>(&text).unwrap(), case, "{text}");
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"
+        scenario = "any"
+        seed = 0
+
+        [schedule]
+        kind = "replay"
+        departures = [
+          { run = "b" },
+        ]
+
+        [workload]
+        file = { name = "x" }
+        server = [
+          { shares = [1, 2] },
+        ]
+
+        [[fault]]
+        effect = { kind = "hang" }
+        nth = 1
+
+        [odd]
+        "a key" = 'with "quotes"'
+        "#);
         let quiet = "seed = 1\n[schedule]\nkind = \"fifo\"\n[knobs]\njob_us = 0\n";
         assert_eq!(lay_out(&toml::from_str(quiet).unwrap()), "seed = 1\n");
     }

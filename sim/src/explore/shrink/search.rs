@@ -444,3 +444,152 @@ fn round_below(number: i64) -> BTreeSet<i64> {
 fn hash(text: &str) -> u64 {
     xxh3_64(text.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Twenty faults, five readers, latencies, and a schedule.
+    fn riddle() -> Table {
+        let faults: String =
+            (0..20).map(|number| format!("[[fault]]\nserver = {}\nid = {number}\n", number % 4)).collect();
+        let text = format!(
+            r#"
+            scenario = "riddle"
+            seed = 77
+            [schedule]
+            kind = "replay"
+            departures = [
+                {{ instead_of = "reader.0#0", run = "x" }},
+                {{ instead_of = "reader.4#1", run = "reader.2" }},
+                {{ instead_of = "reader.1#2", run = "x" }},
+            ]
+            [workload]
+            server = [{{ us = 900 }}, {{ us = 900 }}, {{ us = 900 }}, {{ us = 900 }}]
+            reader = [{{ id = 0 }}, {{ id = 1 }}, {{ id = 2, size = 1234 }}, {{ id = 3 }}, {{ id = 4 }}]
+            {faults}"#
+        );
+        toml::from_str(&text).unwrap()
+    }
+
+    fn elements<'a>(case: &'a Table, path: &str) -> Vec<&'a Value> {
+        let path: Path = path.split('.').map(|key| Step::Key(key.into())).collect();
+        tree::at(case, &path).and_then(Value::as_array).into_iter().flatten().collect()
+    }
+
+    fn ids(case: &Table, path: &str) -> Vec<i64> {
+        elements(case, path).iter().filter_map(|element| element.get("id")?.as_integer()).collect()
+    }
+
+    fn listed(case: &Table) -> Vec<Departure> {
+        let text =
+            |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
+        let departure =
+            |value: &&Value| Departure { instead_of: text(value, "instead_of"), run: text(value, "run") };
+        elements(case, "schedule.departures").iter().map(departure).collect()
+    }
+
+    /// Shrinks the riddle. `fails` is given a case and says where its run departs, if it fails.
+    fn solve(mut fails: impl FnMut(&Table) -> Option<Vec<Departure>>) -> (Table, u64, bool) {
+        let mut judge = |cases: &[String], _: u64| {
+            let tried = cases.iter().map(|case| fails(&serde_json::from_str(case).unwrap()));
+            let hit = tried.enumerate().find_map(|(place, departures)| Some((place, departures?)));
+            Ok(hit.map(|(place, departures)| Hit { place, departures: Some(departures), steps: 100 }))
+        };
+        let mut search = Search::new(riddle(), 100, Timing::Levelled, &mut judge);
+        let minimal = search.run().is_ok();
+        (search.case, search.attempts, minimal)
+    }
+
+    #[test]
+    fn what_the_failure_needs_is_all_that_is_left() {
+        let (case, attempts, minimal) = solve(|case| {
+            let (faults, readers) = (ids(case, "fault"), ids(case, "workload.reader"));
+            let late = listed(case).iter().any(|departure| departure.instead_of.starts_with("reader."));
+            (faults.contains(&3) && faults.contains(&7) && readers.contains(&2) && late).then(|| listed(case))
+        });
+        assert!(minimal && attempts < 1000, "{attempts}");
+        assert_eq!(ids(&case, "fault"), [3, 7]);
+        assert_eq!(ids(&case, "workload.reader"), [2]);
+        assert_eq!(elements(&case, "workload.server").len(), 0);
+        assert_eq!(listed(&case).len(), 1);
+        assert_eq!(case.get("seed"), None);
+    }
+
+    #[test]
+    fn what_names_a_later_element_keeps_its_meaning() {
+        // Needs a fault at the server whose latency is 900, by that server's own number.
+        let (case, ..) = solve(|case| {
+            let servers = elements(case, "workload.server");
+            let hit = |fault: &&Value| {
+                let server = fault.get("server")?.as_integer()?;
+                servers.get(usize::try_from(server).ok()?)?.get("us")?.as_integer().filter(|us| *us >= 900)
+            };
+            let faults = elements(case, "fault");
+            let hit = faults
+                .iter()
+                .filter(|fault| fault.get("id") == Some(&7.into()))
+                .any(|fault| hit(fault).is_some());
+            (hit).then(|| listed(case))
+        });
+        assert_eq!(elements(&case, "workload.server").len(), 1);
+        assert_eq!(
+            (ids(&case, "fault"), elements(&case, "fault")[0].get("server")),
+            (vec![7], Some(&0.into()))
+        );
+    }
+
+    #[test]
+    fn a_failure_that_a_removal_hides_is_found_again_under_another_schedule() {
+        // Each time the readers are fewer, another departure is needed; only other schedules have it.
+        let needed = |case: &Table| format!("reader.{}#9", ids(case, "workload.reader").len());
+        let kind = |case: &Table| case["schedule"]["kind"].as_str().unwrap_or_default().to_string();
+        let (case, ..) = solve(|case| {
+            let departure = Departure { instead_of: needed(case), run: "x".into() };
+            let first = case == &riddle();
+            match kind(case).as_str() {
+                "uniform" | "bounded" if case["seed"] == 1.into() => Some(vec![departure]),
+                "replay" if first || listed(case).contains(&departure) => Some(listed(case)),
+                _ => None,
+            }
+        });
+        assert_eq!(elements(&case, "workload.reader").len(), 0);
+        assert_eq!(listed(&case), [Departure { instead_of: "reader.0#9".into(), run: "x".into() }]);
+    }
+
+    #[test]
+    fn two_things_that_need_each_other_go_together() {
+        let (case, ..) = solve(|case| {
+            let readers = ids(case, "workload.reader");
+            (readers.contains(&1) == readers.contains(&3)).then(|| listed(case))
+        });
+        assert_eq!(elements(&case, "workload.reader").len(), 0);
+    }
+
+    #[test]
+    fn a_budget_that_ends_leaves_the_best_so_far() {
+        let mut left = 3;
+        let mut judge = |_: &[String], _: u64| {
+            left -= 1;
+            let hit = Hit { place: 0, departures: Some(Vec::new()), steps: 1 };
+            if left > 0 { Ok(Some(hit)) } else { Err(Ended::Budget) }
+        };
+        let mut search = Search::new(riddle(), 100, Timing::Levelled, &mut judge);
+        assert!(matches!(search.run(), Err(Ended::Budget)));
+        assert_eq!(search.attempts, 2);
+        assert!(search.case != riddle());
+    }
+
+    #[test]
+    fn numbers_become_small_or_round() {
+        let values =
+            |number: i64| simpler(&number.into()).iter().filter_map(Value::as_integer).collect::<Vec<_>>();
+        assert_eq!(values(3), [0, 1, 2]);
+        assert_eq!(values(17_233)[12..], [5000, 10_000, 17_000, 17_200, 17_230]);
+        assert_eq!(values(17_233)[..12], [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000]);
+        assert_eq!(values(-2), [0, 1, -1]);
+        assert_eq!(simpler(&true.into()), [false.into()]);
+        assert!(simpler(&0.into()).is_empty() && simpler(&"word".into()).is_empty());
+        assert!(values(i64::MIN).iter().all(|number| *number > i64::MIN) && values(i64::MAX).len() > 50);
+    }
+}
