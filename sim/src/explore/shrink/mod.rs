@@ -112,9 +112,11 @@ pub fn shrink(
         }
     }
     let Some(best) = best else { return Err(CrewError::Stopped) };
+    let case = layout::lay_out(&made(crew, &best.case)?);
     Ok(Some(Shrunk {
-        case: layout::lay_out(&made(crew, &best.case)?),
-        symptom: start.wanted.like,
+        // Alike, but of this case.
+        symptom: Examiner::new(crew).examine(&case)?.symptom,
+        case,
         before: start.size,
         after: best.size,
         attempts,
@@ -200,7 +202,7 @@ fn count_elements(value: &Value, counts: &mut BTreeMap<String, usize>) {
     let Value::Table(table) = value else { return };
     for (key, value) in table {
         match value {
-            Value::Array(array) if array.iter().all(Value::is_table) => {
+            Value::Array(array) if !array.is_empty() && array.iter().all(Value::is_table) => {
                 *counts.entry(key.clone()).or_default() += array.len();
                 array.iter().for_each(|element| count_elements(element, counts));
             }
