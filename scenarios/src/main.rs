@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use seedgrid::cli::Program;
-
 fn main() -> ExitCode {
-    Program::new(scenarios::ALL, scenarios::BUGS).corpus("scenarios/regressions").main()
+    seedgrid::cli::main(scenarios::ALL, scenarios::BUGS)
 }

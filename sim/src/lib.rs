@@ -16,7 +16,7 @@
 //! | [`explore`] | many runs: sweeps, hunts for known bugs, audits, in supervised worker processes |
 //! | [`cli`] | the commands |
 //!
-//! A scenario of one's own is a type that implements [`case::Scenario`]. This one loses a wake-up, and the harness
+//! [`guide`] shows how to bring a client of one's own. A scenario is a type that implements [`case::Scenario`]. This one loses a wake-up, and the harness
 //! says so:
 //!
 //! ```
@@ -67,6 +67,7 @@ pub mod cli;
 pub mod explore;
 pub mod fault;
 pub mod grid;
+pub mod guide;
 pub mod oracle;
 mod panics;
 pub mod schedule;

@@ -1,12 +1,14 @@
 //! The one pure function: [`run`] takes a [`Case`], which holds all that a run depends on, and gives a
 //! [`Report`].
 
+mod bytes;
 mod cancel;
 mod dice;
 mod file;
 mod report;
 mod run;
 mod scenario;
+mod script;
 mod symptom;
 
 use std::sync::Arc;
@@ -17,7 +19,9 @@ pub use file::CaseError;
 pub use report::{Report, Verdict};
 pub use run::{Detail, run};
 pub use scenario::{Draft, Scenario, Scenarios, Workload};
+pub use script::Script;
 pub use symptom::{Expect, Symptom, WaitEnd};
+pub use toml::Table;
 
 use crate::fault::Fault;
 use crate::schedule::{ScheduleKind, ScheduleSpec};

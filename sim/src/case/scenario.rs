@@ -35,13 +35,20 @@ pub trait Scenario: Send + Sync {
 }
 
 /// What a scenario draws for a seed.
-pub struct Draft {
+pub struct Draft<W = Arc<dyn Workload>> {
     /// What is done.
-    pub workload: Arc<dyn Workload>,
+    pub workload: W,
     /// What goes wrong.
     pub faults: Vec<Fault>,
     /// What the world is like where it is not faulty.
     pub knobs: Knobs,
+}
+
+impl<W> Draft<W> {
+    /// Only a workload: nothing goes wrong, and background jobs take no time.
+    pub fn of(workload: W) -> Self {
+        Draft { workload, faults: Vec::new(), knobs: Knobs::default() }
+    }
 }
 
 /// A scenario's own part of a case: anything that can be written to a file and read back.

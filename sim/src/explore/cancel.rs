@@ -5,8 +5,7 @@ use std::ops::ControlFlow;
 
 use super::crew::{Manner as Working, Runs};
 use super::{Answer, Crew, CrewError, Deviation, Order, Outcome, Source, Tally, Telling, Variations};
-use crate::case::{Cancel, Dice, Manner};
-use crate::world::{Point, Points};
+use crate::case::{Cancel, Dice};
 
 /// What was cancelled in a case, and what came of it.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +42,7 @@ pub fn cancel_everywhere(
         }
         _ => return Err(CrewError::Defect("a worker answered what it was not asked".into())),
     };
-    let cancels = cancel_points(&points);
+    let cancels = points.cancels();
     let single = cancels.iter().map(|cancel| vec![Deviation::Cancel(cancel.clone())]).collect();
     let double = sample_pairs(&cancels, pairs);
     let (points_count, pairs_count) = (cancels.len() as u64, double.len() as u64);
@@ -89,27 +88,6 @@ fn work_through(
     Ok(tally)
 }
 
-/// All cancel points of a run, in its order.
-fn cancel_points(points: &Points) -> Vec<Cancel> {
-    let mut cancels = Vec::new();
-    let mut take = |operation: usize, after: Option<String>| {
-        let cancel =
-            |by| Cancel { operation: points.operations[operation].clone(), after: after.clone(), by };
-        cancels.extend(Manner::ALL.map(cancel));
-    };
-    for point in &points.log {
-        match point {
-            Point::Birth(operation) => take(*operation, None),
-            Point::Step { task, polls, alive, .. } => {
-                let step = format!("{}#{polls}", points.tasks[*task as usize]);
-                alive.iter().for_each(|operation| take(*operation, Some(step.clone())));
-            }
-            Point::Choice { .. } | Point::Fault(_) => {}
-        }
-    }
-    cancels
-}
-
 /// Pairs of points of different operations, in the run's order.
 fn sample_pairs(cancels: &[Cancel], count: u64) -> Vec<Vec<Deviation>> {
     let mut dice = Dice::new(cancels.len() as u64, "pairs of cancel points");
@@ -131,32 +109,17 @@ fn sample_pairs(cancels: &[Cancel], count: u64) -> Vec<Vec<Deviation>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::Manner;
 
     #[test]
-    fn every_step_in_an_operations_life_is_a_point_by_every_manner() {
-        let step = |polls, alive| Point::Step { task: 0, polls, alive, state: 0 };
-        let points = Points {
-            tasks: vec!["reader.0".into()],
-            operations: vec!["reader.0/read.0".into(), "reader.0/read.1".into()],
-            log: vec![
-                step(0, vec![]),
-                Point::Birth(0),
-                step(1, vec![0]),
-                step(2, vec![0]),
-                Point::Birth(1),
-                step(3, vec![1]),
-            ],
-        };
-        let cancels = cancel_points(&points);
-        assert_eq!(cancels.len(), 3 * (2 + 3));
-        let after: Vec<_> = cancels.iter().step_by(3).map(|cancel| cancel.after.as_deref()).collect();
-        assert_eq!(after, [None, Some("reader.0#1"), Some("reader.0#2"), None, Some("reader.0#3")]);
-
+    fn pairs_are_of_different_operations_in_the_runs_order() {
+        let cancel = |operation: &str| Cancel { operation: operation.into(), after: None, by: Manner::Drop };
+        let cancels = ["read.0", "read.0", "read.0", "read.1", "read.1"].map(cancel);
         let pairs = sample_pairs(&cancels, 50);
         assert_eq!(pairs.len(), 50);
         for pair in pairs {
             let [Deviation::Cancel(first), Deviation::Cancel(second)] = &pair[..] else { panic!("{pair:?}") };
-            assert_eq!((&*first.operation, &*second.operation), ("reader.0/read.0", "reader.0/read.1"));
+            assert_eq!((&*first.operation, &*second.operation), ("read.0", "read.1"));
         }
         assert!(sample_pairs(&cancels[..3], 50).is_empty());
     }

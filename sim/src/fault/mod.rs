@@ -46,6 +46,13 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// An effect at a point of a scenario's own: `nth` is 1 for the first time that `KIND.INDEX` is come by.
+    pub fn at(kind: &str, index: u64, nth: u32, effect: &str) -> Fault {
+        Fault::Point { at: format!("{kind}.{index}"), nth, effect: effect.into() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde::de::DeserializeOwned;

@@ -47,14 +47,23 @@ impl ScheduleKind {
 
     /// The kind that `seed` draws from the [`PORTFOLIO`].
     pub fn draw(seed: u64) -> ScheduleKind {
-        *Dice::new(seed, "which schedule").weighted(&PORTFOLIO)
+        ScheduleKind::draw_from(&mut Dice::new(seed, "which schedule"))
+    }
+
+    /// The kind that these dice draw from the [`PORTFOLIO`].
+    pub(crate) fn draw_from(dice: &mut Dice) -> ScheduleKind {
+        *dice.weighted(&PORTFOLIO)
     }
 
     /// The schedule of this kind that `seed` draws. Depths are 1 ..= 4, departures 1 ..= 8, few more often than many; steps
     /// are 64 ..= 2047 with a uniform number of bits: nine in ten runs of the scenarios take 120 to 1,200 decisions, half of
     /// them at most 310.
     pub fn schedule(self, seed: u64) -> ScheduleSpec {
-        let mut dice = Dice::new(seed, "schedule parameters");
+        self.schedule_from(&mut Dice::new(seed, "schedule parameters"))
+    }
+
+    /// The schedule of this kind that these dice draw.
+    pub(crate) fn schedule_from(self, dice: &mut Dice) -> ScheduleSpec {
         let mut steps = || {
             let bits = dice.between(6, 10);
             (1 << bits | dice.below(1 << bits)) as u32

@@ -10,6 +10,7 @@ mod effects;
 pub(crate) mod executor;
 mod knobs;
 mod labels;
+mod message;
 mod net;
 pub(crate) mod operation;
 mod own_faults;
@@ -28,6 +29,7 @@ pub(crate) use effects::{take as take_effects, took_effect};
 pub(crate) use executor::{could_fail, did};
 pub use knobs::Knobs;
 pub(crate) use labels::hash_of_text as label_hash;
+pub use message::NoAnswer;
 pub use operation::Cancelled;
 pub use points::{Point, Points};
 

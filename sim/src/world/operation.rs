@@ -91,12 +91,12 @@ impl World {
     ///
     /// # Errors
     /// [`Cancelled`], when the case says so. The caller then does what a user would: go on without the result.
-    pub fn operation<T: Send + 'static>(
+    pub fn operation<T: Send + 'static, W: Future<Output = T> + Send + 'static>(
         &self,
         kind: &'static str,
         index: u64,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> impl Future<Output = Result<T, Cancelled>> + Send {
+        work: W,
+    ) -> impl Future<Output = Result<T, Cancelled>> + Send + use<T, W> {
         Operation { named: Some((kind, index)), slot: None, work: Some(Box::pin(work)) }
     }
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::context::HARNESS;
+use crate::case::{Cancel, Manner};
 use crate::fault::Fault;
 use crate::trace::mix;
 
@@ -23,6 +24,30 @@ pub struct Points {
     pub operations: Vec<String>,
     /// The points.
     pub log: Vec<Point>,
+}
+
+impl Points {
+    /// All cancel points of the run, in its order: each operation, at its birth and after each step in its life, by each
+    /// manner.
+    pub fn cancels(&self) -> Vec<Cancel> {
+        let mut cancels = Vec::new();
+        let mut take = |operation: usize, after: Option<String>| {
+            let cancel =
+                |by| Cancel { operation: self.operations[operation].clone(), after: after.clone(), by };
+            cancels.extend(Manner::ALL.map(cancel));
+        };
+        for point in &self.log {
+            match point {
+                Point::Birth(operation) => take(*operation, None),
+                Point::Step { task, polls, alive, .. } => {
+                    let step = format!("{}#{polls}", self.tasks[*task as usize]);
+                    alive.iter().for_each(|operation| take(*operation, Some(step.clone())));
+                }
+                Point::Choice { .. } | Point::Fault(_) => {}
+            }
+        }
+        cancels
+    }
 }
 
 /// A point at which another run can part from this one.
@@ -87,5 +112,31 @@ impl PointLog {
     pub(super) fn fingerprint(&self, waiting: impl Iterator<Item = u64>) -> u64 {
         let doomed = self.doomed.iter().flat_map(|(operation, manner)| [*operation as u64, *manner]);
         waiting.chain(doomed).fold(self.together, mix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_in_an_operations_life_is_a_point_by_every_manner() {
+        let step = |polls, alive| Point::Step { task: 0, polls, alive, state: 0 };
+        let points = Points {
+            tasks: vec!["reader.0".into()],
+            operations: vec!["reader.0/read.0".into(), "reader.0/read.1".into()],
+            log: vec![
+                step(0, vec![]),
+                Point::Birth(0),
+                step(1, vec![0]),
+                step(2, vec![0]),
+                Point::Birth(1),
+                step(3, vec![1]),
+            ],
+        };
+        let cancels = points.cancels();
+        assert_eq!(cancels.len(), 3 * (2 + 3));
+        let after: Vec<_> = cancels.iter().step_by(3).map(|cancel| cancel.after.as_deref()).collect();
+        assert_eq!(after, [None, Some("reader.0#1"), Some("reader.0#2"), None, Some("reader.0#3")]);
     }
 }
