@@ -2,6 +2,7 @@
 //! be what the catalogue says.
 
 use std::io;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -9,10 +10,15 @@ use super::args::BugsArgs;
 use super::print::{self, Printer, counted, grouped};
 use super::progress::Progress;
 use super::{Ending, Failure, Program, input, known_relapses};
-use crate::explore::{self, Hunt, KnownBug, Outcome, Plan, Quarry, Stop};
+use crate::explore::{
+    self, Answer, Crew, CrewError, Hunt, KnownBug, Limits, Order, Outcome, Plan, Quarry, Shrunk, Size,
+    Source, Stop,
+};
 
 /// After how many hits a bug has been found often enough for a quick hunt.
 const ENOUGH: usize = 20;
+/// How long the first find is shrunk.
+const SHRINKING: Limits = Limits { attempts: 100_000, time: Duration::from_secs(20) };
 /// How many seeds lie between the hunts of two bugs, so that no two use the same ones.
 const SEEDS_BETWEEN: u64 = 1_000_000;
 
@@ -41,13 +47,14 @@ pub(super) fn bugs(
         let quarry = Quarry { plan, enough: args.quick.then_some(ENOUGH) };
         let hunt = explore::hunt(&crew, &quarry, &mut |runs| progress.at(runs))?;
         drop(progress);
+        let shrunk = shrink_first(&crew, &quarry.plan, &hunt)?;
         if crew.stop.is_wanted() && hunt.hits.is_empty() {
             break;
         }
         summary.bugs += 1;
         summary.found += usize::from(!hunt.hits.is_empty());
         summary.not_as_declared += usize::from(!hunt.unlike(bug.signs).is_empty());
-        tell(&mut printer, bug, &hunt, width)?;
+        tell(&mut printer, bug, &hunt, shrunk.as_ref(), width)?;
         printer.flush()?;
         if crew.stop.is_wanted() {
             break;
@@ -97,7 +104,8 @@ struct Line<'a> {
     detail: Option<&'a str>,
     replay: Option<&'a str>,
     /// How small the first find can be made.
-    shrunk: Option<String>,
+    shrunk: Option<&'a Size>,
+    shrunk_seconds: Option<f64>,
 }
 
 #[derive(Default, Serialize)]
@@ -131,7 +139,27 @@ fn plan(scenarios: &[String], place: u64, bug: KnownBug, budget: u64) -> Result<
     Ok(Plan { runs: budget, relapses: vec![bug.name.into()], ..plan })
 }
 
-fn tell(printer: &mut Printer, bug: KnownBug, hunt: &Hunt, width: usize) -> io::Result<()> {
+/// The first find, as small as it gets.
+fn shrink_first(crew: &Crew, plan: &Plan, hunt: &Hunt) -> Result<Option<Shrunk>, Failure> {
+    let Some((run, outcome)) = hunt.hits.first() else { return Ok(None) };
+    // What never ends takes its worker along with every attempt.
+    if crew.stop.is_wanted() || outcome.verdict == "stuck" {
+        return Ok(None);
+    }
+    let source = Source::Run { plan: plan.clone(), index: *run };
+    let Answer::Made(case) = crew.ask(&Order::Make { source, edits: Vec::new() })? else {
+        return Err(CrewError::Defect("a worker answered what it was not asked".into()).into());
+    };
+    Ok(explore::shrink(crew, &case, SHRINKING, &mut |_| {})?)
+}
+
+fn tell(
+    printer: &mut Printer,
+    bug: KnownBug,
+    hunt: &Hunt,
+    shrunk: Option<&Shrunk>,
+    width: usize,
+) -> io::Result<()> {
     let dash = |number: Option<u64>| number.map_or("-".into(), grouped);
     let [first, median] = [hunt.runs_to_first(), hunt.runs_median()].map(dash);
     let (verdicts, schedules) = (hunt.verdicts(), hunt.schedules());
@@ -152,6 +180,10 @@ fn tell(printer: &mut Printer, bug: KnownBug, hunt: &Hunt, width: usize) -> io::
     if let (Some(outcome), Some(evidence)) = (outcome, evidence) {
         printer.text(format_args!("    {}", print::finding(outcome)))?;
         printer.text(format_args!("    {}", evidence.replay))?;
+    }
+    if let Some(shrunk) = shrunk {
+        let (size, seconds) = (print::sized(&shrunk.after), shrunk.took.as_secs_f64());
+        printer.text(format_args!("    shrunk to {size}, in {seconds:.1} s"))?;
     }
     let unlike = hunt.unlike(bug.signs);
     let signs: Vec<_> = bug.signs.iter().map(ToString::to_string).collect();
@@ -183,7 +215,8 @@ fn tell(printer: &mut Printer, bug: KnownBug, hunt: &Hunt, width: usize) -> io::
         oracle: evidence.and_then(|evidence| evidence.oracle.as_deref()),
         detail: evidence.map(|evidence| evidence.detail.as_str()),
         replay: evidence.map(|evidence| evidence.replay.as_str()),
-        shrunk: None,
+        shrunk: shrunk.map(|shrunk| &shrunk.after),
+        shrunk_seconds: shrunk.map(|shrunk| shrunk.took.as_secs_f64()),
     })
 }
 

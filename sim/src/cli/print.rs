@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Stdout, Write};
 
 use serde::Serialize;
 
-use crate::explore::Outcome;
+use crate::explore::{Outcome, Size};
 
 /// Prints a command's output, in one of two forms.
 pub(super) struct Printer {
@@ -86,6 +86,16 @@ pub(super) fn grouped(number: u64) -> String {
 /// `1 run`, `2 runs`.
 pub(super) fn counted(number: u64, one: &str) -> String {
     format!("{} {one}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
+/// How large a case is, in words.
+pub(super) fn sized(size: &Size) -> String {
+    let Size { faults, cancels, workload, departures, steps } = size;
+    let workload = workload.iter().map(|(name, count)| counted(*count as u64, name));
+    let counts = [counted(*faults as u64, "fault"), counted(*cancels as u64, "cancel")].into_iter();
+    let departures = counted(*departures as u64, "departure");
+    let counts: Vec<_> = counts.chain(workload).chain([departures]).collect();
+    format!("{}, {} steps", counts.join(", "), grouped(*steps))
 }
 
 pub(super) fn one_line(text: &str) -> String {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::args::ShrinkArgs;
-use super::print::{Printer, counted, grouped};
+use super::print::{Printer, counted, sized};
 use super::progress::Progress;
 use super::{Ending, Failure, files, input};
 use crate::case::Expect;
@@ -89,8 +89,8 @@ fn tell(
     };
     printer.text("")?;
     printer.text(format_args!("# {}", shrunk.symptom))?;
-    printer.text(format_args!("# was  {}", in_words(&shrunk.before)))?;
-    printer.text(format_args!("# is   {}", in_words(&shrunk.after)))?;
+    printer.text(format_args!("# was  {}", sized(&shrunk.before)))?;
+    printer.text(format_args!("# is   {}", sized(&shrunk.after)))?;
     let seconds = shrunk.took.as_secs_f64();
     printer.text(format_args!("# {} in {seconds:.1} s; {ended}", counted(shrunk.attempts, "attempt")))?;
     if let Some(out) = out {
@@ -108,13 +108,4 @@ fn tell(
         out: out.map(|out| out.display().to_string()),
         case,
     })
-}
-
-fn in_words(size: &Size) -> String {
-    let Size { faults, cancels, workload, departures, steps } = size;
-    let workload = workload.iter().map(|(name, count)| counted(*count as u64, name));
-    let counts = [counted(*faults as u64, "fault"), counted(*cancels as u64, "cancel")].into_iter();
-    let departures = counted(*departures as u64, "departure");
-    let counts: Vec<_> = counts.chain(workload).chain([departures]).collect();
-    format!("{}, {} steps", counts.join(", "), grouped(*steps))
 }
