@@ -71,8 +71,9 @@
 //! ```text
 //! cargo run --release --example quorum -- sweep                                    the healthy client passes
 //! cargo run --release --example quorum -- bugs                                     and two bugs are found
-//! cargo run --release --example quorum -- run quorum --seed 19 --relapse quorum-B1
-//! cargo run --release --example quorum -- shrink FILE
+//! cargo run --release --example quorum -- sweep --seeds 0..200 --relapse quorum-B1    saves a case that fails
+//! cargo run --release --example quorum -- shrink findings/FILE
+//! cargo run --release --example quorum -- explain findings/FILE
 //! cargo run --release --example quorum -- cancel --seeds 0..5
 //! cargo run --release --example quorum -- exhaust quorum --deviations 1
 //! ```
@@ -121,6 +122,17 @@
 //!
 //! # What comes of it
 //!
-//! `bugs` finds `quorum-B1` in about one run of fifty, and `shrink` leaves one replica, three users with an operation
-//! each, one of whom is impatient, and two departures from first in, first out: he gives up in the very instant in which his
-//! turn has come. `sim/tests/quorum.rs` holds all of this.
+//! `bugs` finds `quorum-B1` in about one run of fifty. `shrink` leaves one replica and three operations, one of whose users
+//! is impatient, and one or two departures from first in, first out: he gives up in the very instant in which his turn has
+//! come. `explain` then says the cause in a line:
+//!
+//! ```text
+//!       3.000 ms  user.0/try.0                lets go of turn
+//!       3.000 ms  user.0/try.1                begins to wait for turn
+//!       3.000 ms  user.1/try.0                waits no more for turn
+//! hung: nothing is ready and no timer is set; user.0/try.1 waits for turn, held by nobody
+//! cause: user.0/try.1 waits for turn, held by nobody since user.0/try.0 let go of it at 3.000 ms: a lost wake-up, …
+//! nearest passing run: without workload.users.1.operations.0.patience_ms (3); …
+//! ```
+//!
+//! `sim/tests/quorum.rs` holds all of this.

@@ -104,7 +104,7 @@ fn within_one_deviation_of_a_small_case_there_is_nothing_but_the_bug() {
 }
 
 #[test]
-fn the_lost_wake_up_shrinks_to_one_replica_and_few_operations() {
+fn the_lost_wake_up_shrinks_to_one_replica_and_few_operations_and_is_explained() {
     let folder = tempfile::tempdir().unwrap();
     let (_, lines) = command(&folder, "sweep --seeds 0..400 --relapse quorum-B1");
     assert!(lines.iter().any(|line| line["verdict"] == "hung"), "{lines:?}");
@@ -118,6 +118,10 @@ fn the_lost_wake_up_shrinks_to_one_replica_and_few_operations() {
     assert_eq!(workload["replicas"].as_array().unwrap().len(), 1, "{small}");
     assert!(workload["users"].as_array().unwrap().iter().map(operations).sum::<usize>() <= 4, "{small}");
     assert!(!small.contains_key("fault"), "{small}");
+    let (status, lines) = command(&folder, "explain small.toml -o explained");
+    assert!(status.is_some_and(|status| status < 2), "{lines:?}");
+    let story = fs::read_to_string(folder.path().join("explained/story.txt")).unwrap();
+    assert!(story.contains("lets go of turn") && story.contains("waits for turn, held by nobody"), "{story}");
 }
 
 #[test]
