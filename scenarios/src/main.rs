@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use seedgrid::cli::Program;
+
 fn main() -> ExitCode {
-    seedgrid::cli::main(scenarios::ALL, scenarios::BUGS)
+    Program::new(scenarios::ALL, scenarios::BUGS).corpus("scenarios/regressions").main()
 }

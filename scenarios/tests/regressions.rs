@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use seedgrid::case::{Case, Detail, Verdict, run};
+use seedgrid::case::{Case, Detail, Expect, Symptom, Verdict, run};
 
 fn cases() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
@@ -17,18 +17,22 @@ fn cases() -> Vec<PathBuf> {
 #[test]
 fn each_case_fails_with_its_bug_and_passes_without() {
     let cases = cases();
-    assert!(cases.len() >= 3);
+    assert!(cases.len() >= scenarios::BUGS.len());
     for path in cases {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let mut case = Case::from_toml(&fs::read_to_string(&path).unwrap(), scenarios::ALL).unwrap();
-        assert_eq!(case.relapses, std::slice::from_ref(&name));
+        let text = fs::read_to_string(&path).unwrap();
+        let mut case = Case::from_toml(&text, scenarios::ALL).unwrap();
+        assert!(!case.relapses.is_empty(), "{name} has no bug to put back");
 
         let broken = run(&case, Detail::Full);
         assert_ne!(broken.verdict, Verdict::Pass, "{name} is stale: the case no longer reaches its bug");
+        let expected = Expect::from_toml(&text).unwrap().symptom().unwrap();
+        assert_eq!(Symptom::of(&broken), expected, "{name} fails otherwise than its file says");
         let waits = match broken.verdict {
             Verdict::Hung { .. } => format!("\n{}", broken.waits.unwrap()),
             _ => String::new(),
         };
+        assert!(broken.story.as_ref().unwrap().lines.len() < 90, "{name} is not shrunk");
         let story = format!("{}\n{}{waits}", broken.verdict, broken.story.unwrap());
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path("../../snapshots");

@@ -72,7 +72,16 @@ impl Case {
 
     /// Reads a case.
     pub fn from_toml(text: &str, scenarios: Scenarios) -> Result<Case, CaseError> {
-        let file = CaseFile::read(text)?;
+        Case::from_file(CaseFile::read(text)?, scenarios)
+    }
+
+    /// Reads a case from JSON of the same shape, which is much faster when there are thousands.
+    pub(crate) fn from_json(text: &str, scenarios: Scenarios) -> Result<Case, CaseError> {
+        let file = serde_json::from_str(text).map_err(|error| CaseError::Malformed(error.to_string()))?;
+        Case::from_file(file, scenarios)
+    }
+
+    fn from_file(file: CaseFile, scenarios: Scenarios) -> Result<Case, CaseError> {
         let scenario = scenarios.find(&file.scenario).ok_or(CaseError::UnknownScenario(file.scenario))?;
         let known = |name: &String| runtime::RELAPSES.iter().any(|relapse| relapse.name == name);
         if let Some(unknown) = file.relapses.iter().find(|name| !known(name)) {

@@ -64,6 +64,11 @@ pub(super) enum Command {
     /// Workload, faults, cancellations and schedule shrink together, down to where removing any one thing
     /// loses the failure.
     Shrink(ShrinkArgs),
+    /// Run every case that is kept
+    ///
+    /// A case with relapses must fail as its section [expect] says, and pass without them; another must pass.
+    /// One that no longer does what it is kept for is stale, and never green.
+    Corpus(CorpusArgs),
     #[command(hide = true)]
     Worker,
 }
@@ -273,6 +278,20 @@ pub(super) struct ShrinkArgs {
     pub(super) patience: Duration,
     #[command(flatten)]
     pub(super) jobs: Jobs,
+}
+
+#[derive(Args)]
+pub(super) struct CorpusArgs {
+    /// Where the cases are [default: the program's own folder]
+    pub(super) folder: Option<PathBuf>,
+    /// Shrink this case and add it, with what it comes to
+    #[arg(long, value_name = "CASE")]
+    pub(super) add: Option<PathBuf>,
+    /// Under which name [default: that of its first relapse, or of its scenario]
+    #[arg(long, value_name = "NAME", requires = "add")]
+    pub(super) name: Option<String>,
+    #[command(flatten)]
+    pub(super) patience: Patience,
 }
 
 #[derive(Args)]

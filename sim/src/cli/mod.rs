@@ -23,6 +23,7 @@ mod args;
 mod audit;
 mod bugs;
 mod cancel;
+mod corpus;
 mod exhaust;
 mod explain;
 mod files;
@@ -45,9 +46,10 @@ use print::Printer;
 
 /// What a binary brings to the command line.
 #[derive(Clone, Copy)]
-struct Program {
+pub struct Program {
     scenarios: Scenarios,
     bugs: &'static [KnownBug],
+    corpus: Option<&'static str>,
 }
 
 /// How a command ends that was carried out.
@@ -72,19 +74,9 @@ enum Failure {
     Crew(#[from] CrewError),
 }
 
-/// Runs the command line of this process.
+/// Runs the command line of this process, for a program that keeps no cases.
 pub fn main(scenarios: Scenarios, bugs: &'static [KnownBug]) -> ExitCode {
-    let command = match args::parse(std::env::args_os()) {
-        Ok(Some(command)) => command,
-        Ok(None) => return ExitCode::SUCCESS,
-        Err(failure) => return give_up(&failure),
-    };
-    match carry_out(Program { scenarios, bugs }, command) {
-        Ok(Ending::Held) => ExitCode::SUCCESS,
-        Ok(Ending::Finding) => ExitCode::from(1),
-        Ok(Ending::Interrupted) => ExitCode::from(130),
-        Err(failure) => give_up(&failure),
-    }
+    Program::new(scenarios, bugs).main()
 }
 
 fn carry_out(program: Program, (printer, command): (Printer, Command)) -> Result<Ending, Failure> {
@@ -104,6 +96,7 @@ fn carry_out(program: Program, (printer, command): (Printer, Command)) -> Result
         Command::Audit(args) if args.planted => planted::planted(args, printer, stop),
         Command::Audit(args) => audit::audit(program, args, printer, stop),
         Command::Shrink(args) => shrink::shrink(args, printer, stop),
+        Command::Corpus(args) => corpus::corpus(program, args, printer, stop),
         Command::Worker => Ok(work(program.scenarios).map(|()| Ending::Held)?),
     }
 }
@@ -120,6 +113,31 @@ fn give_up(failure: &Failure) -> ExitCode {
 }
 
 impl Program {
+    /// A program with these scenarios and known bugs.
+    pub fn new(scenarios: Scenarios, bugs: &'static [KnownBug]) -> Program {
+        Program { scenarios, bugs, corpus: None }
+    }
+
+    /// The folder in which it keeps cases, from where it is run.
+    pub fn corpus(self, folder: &'static str) -> Program {
+        Program { corpus: Some(folder), ..self }
+    }
+
+    /// Runs the command line of this process.
+    pub fn main(self) -> ExitCode {
+        let command = match args::parse(std::env::args_os()) {
+            Ok(Some(command)) => command,
+            Ok(None) => return ExitCode::SUCCESS,
+            Err(failure) => return give_up(&failure),
+        };
+        match carry_out(self, command) {
+            Ok(Ending::Held) => ExitCode::SUCCESS,
+            Ok(Ending::Finding) => ExitCode::from(1),
+            Ok(Ending::Interrupted) => ExitCode::from(130),
+            Err(failure) => give_up(&failure),
+        }
+    }
+
     /// The kinds of trouble that runs of these scenarios may come by, each once.
     fn troubles(&self, scenarios: &[String]) -> BTreeSet<&'static str> {
         let scenarios = scenarios.iter().filter_map(|name| self.scenarios.find(name));

@@ -50,7 +50,7 @@ pub(super) fn shrink(args: ShrinkArgs, mut printer: Printer, stop: Stop) -> Resu
 }
 
 /// The case with a section that says what it comes to.
-fn with_expectation(shrunk: &Shrunk) -> Result<String, Failure> {
+pub(super) fn with_expectation(shrunk: &Shrunk) -> Result<String, Failure> {
     #[derive(Serialize)]
     struct Section {
         expect: Expect,

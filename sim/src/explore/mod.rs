@@ -9,15 +9,17 @@
 //! | [`Outcome`] | what became of one run, in words |
 //! | [`work`] | the child: takes orders on stdin, answers on stdout |
 //! | [`Crew`] | the parent: hands out the indices of a plan, and replaces workers that die |
-//! | [`sweep`], [`hunt`], [`audit`], [`cancel_everywhere`], [`exhaust`], [`shrink`] | what is asked of a crew |
+//! | [`sweep`], [`hunt`], [`audit`], [`cancel_everywhere`], [`exhaust`], [`shrink`], [`check_kept`] | what is asked of a crew |
 //! | [`explain`] | one case: what happened, and the nearest run that passes |
 
 mod account;
 mod audit;
 mod bugs;
 mod cancel;
+mod corpus;
 mod crew;
 mod evidence;
+mod examiner;
 mod exhaust;
 mod explain;
 mod one_core;
@@ -41,6 +43,7 @@ pub use account::Account;
 pub use audit::{ALONE, Audit, Difference, audit};
 pub use bugs::{Hunt, KnownBug, Quarry, hunt};
 pub use cancel::{Cancelled, cancel_everywhere};
+pub use corpus::{Kept, Standing, check_kept};
 pub use crew::{Crew, CrewError};
 pub use evidence::{Evidence, Outcome};
 pub use exhaust::{Covered, Searching, Watch, exhaust};

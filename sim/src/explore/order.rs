@@ -82,7 +82,7 @@ pub enum Order {
     },
     /// Run cases until one fails as wanted.
     Try {
-        /// The cases as TOML. What cannot be read or played is passed over.
+        /// The cases as JSON of the same shape. What cannot be read or played is passed over.
         cases: Vec<String>,
         /// What is looked for.
         wanted: Wanted,
@@ -218,8 +218,8 @@ pub struct Examined {
     pub outcome: Outcome,
     /// What that looks like.
     pub symptom: Symptom,
-    /// Where it departs from first in, first out; for a failure only.
-    pub departures: Vec<Departure>,
+    /// Where it departs from first in, first out; none when it took its process along.
+    pub departures: Option<Vec<Departure>>,
     /// The coverage marks that it came by; for an examination only.
     pub reached: Vec<String>,
 }

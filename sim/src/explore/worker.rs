@@ -298,7 +298,7 @@ impl Bench {
     fn try_one(&mut self, index: usize, case: &str, wanted: &Wanted) -> Option<Examined> {
         self.note.on(index as u64);
         // A scenario may panic over what nobody would write.
-        let case = catch_unwind(AssertUnwindSafe(|| Case::from_toml(case, self.scenarios))).ok()?.ok()?;
+        let case = catch_unwind(AssertUnwindSafe(|| Case::from_json(case, self.scenarios))).ok()?.ok()?;
         let quick = run(&case, Detail::Digest);
         let alike = (quick.verdict.word(), quick.verdict.oracle());
         let nondeterministic = wanted.like.verdict == "nondeterministic";
@@ -319,7 +319,7 @@ fn examined(case: &Case, report: Report) -> Examined {
     Examined {
         outcome: Outcome::of(&report, case.scenario.name(), case.seed, ""),
         symptom: Symptom::of(&report),
-        departures: report.departures,
+        departures: Some(report.departures),
         reached: Vec::new(),
     }
 }

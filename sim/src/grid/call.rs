@@ -87,7 +87,8 @@ impl Inner {
         self.lock().ledger.counts.outstanding += 1;
         let outstanding = Outstanding(self.me.clone());
         let waiting = runtime::wait!("answer", server, call = kind.name(), nth);
-        connection.spawn(kind.name(), u64::from(nth), async move {
+        // Named by the server, not by how many calls came before: a label should outlive changes elsewhere.
+        connection.spawn(kind.name(), server, async move {
             let _outstanding = outstanding;
             let _holding = runtime::hold!("answer", server, call = kind.name(), nth);
             let answer = serve(runtime, me, latency, effect, (server, nth), perform).await;

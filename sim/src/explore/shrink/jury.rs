@@ -10,12 +10,12 @@ use std::thread;
 
 use super::search::Hit;
 use crate::case::Symptom;
-use crate::explore::{Answer, Crew, CrewError, Death, Examined, Order, Wanted, WorkerProcess};
+use crate::explore::examiner::{Examiner, unasked, without_relapses};
+use crate::explore::{Answer, Crew, CrewError, Examined, Order, Wanted};
 
 /// Workers that try cases.
 pub(super) struct Jury<'a> {
-    crew: &'a Crew,
-    workers: Vec<Option<WorkerProcess>>,
+    examiners: Vec<Examiner<'a>>,
 }
 
 /// How many cases a worker takes at a time.
@@ -23,21 +23,20 @@ const HANDFUL: usize = 4;
 
 impl<'a> Jury<'a> {
     pub(super) fn new(crew: &'a Crew) -> Self {
-        Jury { crew, workers: (0..crew.jobs.max(1)).map(|_| None).collect() }
+        Jury { examiners: (0..crew.jobs.max(1)).map(|_| Examiner::new(crew)).collect() }
     }
 
     /// The first of the cases that fails as wanted.
     pub(super) fn first(&mut self, cases: &[String], wanted: &Wanted) -> Result<Option<Hit>, CrewError> {
-        let session =
-            Session { crew: self.crew, cases, wanted, next: AtomicUsize::new(0), found: Mutex::default() };
-        let hands = self.workers.len().min(cases.len().div_ceil(HANDFUL));
-        match self.workers[..hands].split_first_mut() {
+        let session = Session { cases, wanted, next: AtomicUsize::new(0), found: Mutex::default() };
+        let hands = self.examiners.len().min(cases.len().div_ceil(HANDFUL));
+        match self.examiners[..hands].split_first_mut() {
             None => return Ok(None),
-            Some((worker, [])) => session.work(worker)?,
-            Some((worker, others)) => thread::scope(|scope| {
+            Some((examiner, [])) => session.work(examiner)?,
+            Some((examiner, others)) => thread::scope(|scope| {
                 let others: Vec<_> =
-                    others.iter_mut().map(|worker| scope.spawn(|| session.work(worker))).collect();
-                let mut result = session.work(worker);
+                    others.iter_mut().map(|other| scope.spawn(|| session.work(other))).collect();
+                let mut result = session.work(examiner);
                 for other in others {
                     let defect = |_| Err(CrewError::Defect("a thread that tries cases panicked".into()));
                     result = result.and(other.join().unwrap_or_else(defect));
@@ -47,20 +46,10 @@ impl<'a> Jury<'a> {
         }
         Ok(session.found.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
-
-    /// What a case comes to; a `stuck` symptom when it takes its worker along.
-    pub(super) fn examine(&mut self, case: &str) -> Result<Result<Examined, Symptom>, CrewError> {
-        match ask(self.crew, &mut self.workers[0], &Order::Examine { case: case.into() })? {
-            Ok(Answer::Examined(examined)) => Ok(Ok(examined)),
-            Ok(_) => Err(unasked()),
-            Err(_) => Ok(Err(Symptom::stuck())),
-        }
-    }
 }
 
 /// Cases that are being tried.
 struct Session<'a> {
-    crew: &'a Crew,
     cases: &'a [String],
     wanted: &'a Wanted,
     next: AtomicUsize,
@@ -69,7 +58,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     /// Tries handfuls of cases until there are no more, or an earlier one has been found.
-    fn work(&self, worker: &mut Option<WorkerProcess>) -> Result<(), CrewError> {
+    fn work(&self, examiner: &mut Examiner) -> Result<(), CrewError> {
         loop {
             let start = self.next.fetch_add(HANDFUL, Ordering::Relaxed);
             let beaten = |hit: &Hit| hit.place < start;
@@ -77,7 +66,7 @@ impl Session<'_> {
                 return Ok(());
             }
             let end = (start + HANDFUL).min(self.cases.len());
-            if let Some(hit) = self.try_all(worker, start..end)? {
+            if let Some(hit) = self.try_all(examiner, start..end)? {
                 let mut found = self.found();
                 if found.as_ref().is_none_or(|earlier| hit.place < earlier.place) {
                     *found = Some(hit);
@@ -88,22 +77,22 @@ impl Session<'_> {
 
     fn try_all(
         &self,
-        worker: &mut Option<WorkerProcess>,
+        examiner: &mut Examiner,
         mut places: std::ops::Range<usize>,
     ) -> Result<Option<Hit>, CrewError> {
         while !places.is_empty() {
             let order =
                 Order::Try { cases: self.cases[places.clone()].to_vec(), wanted: self.wanted.clone() };
-            match ask(self.crew, worker, &order)? {
+            match examiner.ask(&order)? {
                 Ok(Answer::Tried(None)) => return Ok(None),
                 Ok(Answer::Tried(Some((place, examined)))) => {
-                    let (departures, steps) = (Some(examined.departures), examined.outcome.steps);
-                    return Ok(Some(Hit { place: places.start + place, departures, steps }));
+                    let Examined { departures, outcome, .. } = examined;
+                    return Ok(Some(Hit { place: places.start + place, departures, steps: outcome.steps }));
                 }
                 Ok(_) => return Err(unasked()),
-                Err(place) => {
-                    let place = places.start + place;
-                    if self.is_wanted(worker, place)? {
+                Err(lost) => {
+                    let place = places.start + lost.place;
+                    if self.is_wanted(examiner, place)? {
                         return Ok(Some(Hit { place, departures: None, steps: 0 }));
                     }
                     places.start = place + 1;
@@ -114,54 +103,20 @@ impl Session<'_> {
     }
 
     /// Whether a case that took its worker along fails as wanted.
-    fn is_wanted(&self, worker: &mut Option<WorkerProcess>, place: usize) -> Result<bool, CrewError> {
+    fn is_wanted(&self, examiner: &mut Examiner, place: usize) -> Result<bool, CrewError> {
         if !Symptom::stuck().is_like(&self.wanted.like) {
             return Ok(false);
         }
-        let Some(healthy) = without_relapses(&self.cases[place]).filter(|_| self.wanted.by_relapse) else {
-            return Ok(!self.wanted.by_relapse);
-        };
-        match ask(self.crew, worker, &Order::Examine { case: healthy })? {
-            Ok(Answer::Examined(examined)) => Ok(examined.outcome.verdict == "pass"),
-            Ok(_) => Err(unasked()),
-            Err(_) => Ok(false),
+        if !self.wanted.by_relapse {
+            return Ok(true);
         }
+        let case: Option<toml::Table> = serde_json::from_str(&self.cases[place]).ok();
+        let case = case.and_then(|case| toml::to_string(&case).ok());
+        let Some(healthy) = case.and_then(|case| without_relapses(&case)) else { return Ok(false) };
+        examiner.examine(&healthy).map(|examined| examined.symptom.verdict == "pass")
     }
 
     fn found(&self) -> std::sync::MutexGuard<'_, Option<Hit>> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The case with its bugs mended; none when it has none.
-pub(super) fn without_relapses(case: &str) -> Option<String> {
-    let mut case: toml::Table = toml::from_str(case).ok()?;
-    case.remove("relapses")?;
-    toml::to_string(&case).ok()
-}
-
-/// Asks a worker, who is started if need be. One that dies over a case is lost, and the case's place is told.
-fn ask(
-    crew: &Crew,
-    worker: &mut Option<WorkerProcess>,
-    order: &Order,
-) -> Result<Result<Answer, usize>, CrewError> {
-    let mut hand = match worker.take() {
-        Some(hand) => hand,
-        None => WorkerProcess::start(crew.patience, &crew.stop)?,
-    };
-    let answer = hand.ask(order);
-    if answer.is_ok() {
-        *worker = Some(hand);
-    }
-    match answer {
-        Ok(Answer::Refused(why)) => Err(CrewError::Refused(why)),
-        Ok(answer) => Ok(Ok(answer)),
-        Err(Death::OnRun { run, .. }) => Ok(Err(usize::try_from(run).unwrap_or(usize::MAX))),
-        Err(death) => Err(death.into()),
-    }
-}
-
-fn unasked() -> CrewError {
-    CrewError::Defect("a worker answered what it was not asked".into())
 }

@@ -9,8 +9,10 @@
 //! | `search` | what is tried, in which order: a pure function |
 //! | `tree` | a case as a tree: what can go, and how the rest is renumbered |
 //! | `jury` | workers that try cases |
+//! | `layout` | the smaller case as a person would write it |
 
 mod jury;
+mod layout;
 mod search;
 pub(super) mod tree;
 
@@ -20,8 +22,9 @@ use std::time::Duration;
 use serde::Serialize;
 use toml::{Table, Value};
 
-use self::jury::{Jury, without_relapses};
-use self::search::{Ended, Search, replay, under};
+use self::jury::Jury;
+use self::search::{Ended, Judge, Search, Timing, replay, under};
+use super::examiner::{Examiner, unasked, without_relapses};
 use super::{Answer, Crew, CrewError, Order, Source, Stopwatch, Wanted};
 use crate::case::Symptom;
 
@@ -79,8 +82,8 @@ pub fn shrink(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Option<Shrunk>, CrewError> {
     let watch = Stopwatch::start();
+    let Some(start) = Start::of(crew, case)? else { return Ok(None) };
     let mut jury = Jury::new(crew);
-    let Some(start) = Start::of(crew, &mut jury, case)? else { return Ok(None) };
     let mut tried = 0;
     let mut judge = |cases: &[String], most_steps| {
         if tried >= limits.attempts || watch.elapsed() >= limits.time || crew.stop.is_wanted() {
@@ -94,22 +97,40 @@ pub fn shrink(
             error => Ended::Failed(error),
         })
     };
-    let mut search = Search::new(start.case, start.size.steps, &mut judge);
-    let minimal = match search.run() {
-        Ok(()) => true,
-        Err(Ended::Budget) => false,
-        Err(Ended::Failed(error)) => return Err(error),
-    };
-    let Search { case, steps, attempts, .. } = search;
+    let mut attempts = 0;
+    let mut best: Option<Found> = None;
+    for timing in [Timing::Levelled, Timing::Kept] {
+        let found = start.search(timing, &mut judge)?;
+        attempts += found.attempts;
+        let minimal = found.minimal;
+        if best.as_ref().is_none_or(|best| minimal && found.size.weight() < best.size.weight()) {
+            best = Some(found);
+        }
+        // With few departures left, there is little that timing could do for them.
+        if !minimal || best.as_ref().is_some_and(|best| best.size.departures <= search::FEW_DEPARTURES) {
+            break;
+        }
+    }
+    let Some(best) = best else { return Err(CrewError::Stopped) };
+    let case = layout::lay_out(&made(crew, &best.case)?);
     Ok(Some(Shrunk {
-        after: Size::of(&case, steps),
-        case: made(crew, &case)?,
-        symptom: start.wanted.like,
+        // Alike, but of this case.
+        symptom: Examiner::new(crew).examine(&case)?.symptom,
+        case,
         before: start.size,
+        after: best.size,
         attempts,
         took: watch.elapsed(),
-        minimal,
+        minimal: best.minimal,
     }))
+}
+
+/// What one search came to.
+struct Found {
+    case: Table,
+    size: Size,
+    attempts: u64,
+    minimal: bool,
 }
 
 /// Where a search starts.
@@ -121,32 +142,44 @@ struct Start {
 
 impl Start {
     /// The case, read and written again, with its schedule as departures; and what its failure looks like.
-    fn of(crew: &Crew, jury: &mut Jury, case: &str) -> Result<Option<Start>, CrewError> {
-        let text = made(crew, &parsed(case)?)?;
-        let examined = jury.examine(&text)?;
-        let like = match &examined {
-            Ok(examined) => examined.symptom.clone(),
-            Err(stuck) => stuck.clone(),
-        };
-        if like.verdict == "pass" {
+    fn of(crew: &Crew, case: &str) -> Result<Option<Start>, CrewError> {
+        let mut examiner = Examiner::new(crew);
+        let mut case = made(crew, &parsed(case)?)?;
+        let text = layout::lay_out(&case);
+        let examined = examiner.examine(&text)?;
+        if examined.symptom.verdict == "pass" {
             return Ok(None);
         }
         let by_relapse = match without_relapses(&text) {
-            Some(healthy) => jury.examine(&healthy)?.is_ok_and(|examined| examined.symptom.verdict == "pass"),
+            Some(healthy) => examiner.examine(&healthy)?.symptom.verdict == "pass",
             None => false,
         };
-        let wanted = Wanted { like, by_relapse, most_steps: u64::MAX };
-        let mut case = parsed(&text)?;
-        let mut steps = 0;
-        if let Ok(examined) = examined {
-            case = under(&case, replay(&examined.departures));
-            steps = examined.outcome.steps;
+        if let Some(departures) = examined.departures {
+            case = under(&case, replay(&departures));
         }
-        Ok(Some(Start { size: Size::of(&case, steps), case, wanted }))
+        let size = Size::of(&case, examined.outcome.steps);
+        let wanted = Wanted { like: examined.symptom, by_relapse, most_steps: u64::MAX };
+        Ok(Some(Start { case, size, wanted }))
+    }
+
+    fn search(&self, timing: Timing, judge: &mut Judge<'_>) -> Result<Found, CrewError> {
+        let mut search = Search::new(self.case.clone(), self.size.steps, timing, judge);
+        let minimal = match search.run() {
+            Ok(()) => true,
+            Err(Ended::Budget) => false,
+            Err(Ended::Failed(error)) => return Err(error),
+        };
+        let Search { case, steps, attempts, .. } = search;
+        Ok(Found { size: Size::of(&case, steps), case, attempts, minimal })
     }
 }
 
 impl Size {
+    /// How much there is to understand.
+    fn weight(&self) -> usize {
+        self.faults + self.cancels + self.departures + self.workload.values().sum::<usize>()
+    }
+
     fn of(case: &Table, steps: u64) -> Size {
         let length = |key: &str| case.get(key).and_then(Value::as_array).map_or(0, Vec::len);
         let mut workload = BTreeMap::new();
@@ -169,7 +202,7 @@ fn count_elements(value: &Value, counts: &mut BTreeMap<String, usize>) {
     let Value::Table(table) = value else { return };
     for (key, value) in table {
         match value {
-            Value::Array(array) if array.iter().all(Value::is_table) => {
+            Value::Array(array) if !array.is_empty() && array.iter().all(Value::is_table) => {
                 *counts.entry(key.clone()).or_default() += array.len();
                 array.iter().for_each(|element| count_elements(element, counts));
             }
@@ -183,10 +216,10 @@ fn parsed(text: &str) -> Result<Table, CrewError> {
 }
 
 /// A case as TOML that has been read back and found good.
-fn made(crew: &Crew, case: &Table) -> Result<String, CrewError> {
+fn made(crew: &Crew, case: &Table) -> Result<Table, CrewError> {
     let source = Source::Toml(toml::to_string(case).map_err(|error| CrewError::Refused(error.to_string()))?);
     match crew.ask(&Order::Make { source, edits: Vec::new() })? {
-        Answer::Made(case) => Ok(case),
-        _ => Err(CrewError::Defect("a worker answered what it was not asked".into())),
+        Answer::Made(case) => parsed(&case),
+        _ => Err(unasked()),
     }
 }

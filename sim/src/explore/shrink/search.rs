@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::tree::{self, Path, Step};
 use crate::explore::CrewError;
-use crate::schedule::Departure;
+use crate::schedule::{Departure, MOST_STEPS};
 
 /// The first of some cases that fails as wanted.
 pub(super) struct Hit {
@@ -35,7 +35,7 @@ pub(super) enum Ended {
     Failed(CrewError),
 }
 
-/// Names the first of these cases that fails as wanted, in at most so many steps.
+/// Names the first of these cases, each in JSON, that fails as wanted in at most so many steps.
 pub(super) type Judge<'a> = dyn FnMut(&[String], u64) -> Result<Option<Hit>, Ended> + 'a;
 
 /// A case on its way down.
@@ -45,8 +45,20 @@ pub(super) struct Search<'a> {
     /// How many cases have been tried.
     pub(super) attempts: u64,
     judge: &'a mut Judge<'a>,
+    timing: Timing,
+    /// How many seeds a removal is tried with under other schedules.
+    seeds: i64,
     /// The hashes of cases that have failed otherwise or not at all, with the most steps that they might have had.
     failed: BTreeMap<u64, u64>,
+}
+
+/// What becomes of latencies and the like, which are a schedule of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timing {
+    /// They go first of all, and departures take their place.
+    Levelled,
+    /// They go where the failure stays without new departures.
+    Kept,
 }
 
 /// A smaller case, and what it stands for.
@@ -58,18 +70,58 @@ struct Candidate {
 
 /// How many cases the judge is given at a time.
 const BATCH: usize = 32;
-/// With how many seeds a removal is tried under the uniform schedule.
-const OTHER_SEEDS: i64 = 4;
+/// With how many seeds a removal is tried while much can go.
+const SOME_SEEDS: i64 = 2;
+/// And when little can; fewer where a run has more steps than these allow.
+const MANY_SEEDS: i64 = 12;
+const STEPS_OF_ALL_SEEDS: i64 = 1200;
+/// Up to how many elements there may be for pairs of them to be tried.
+const FEW_ELEMENTS: usize = 12;
+/// How many schedules are looked at for one with fewer departures.
+const OTHER_SCHEDULES: usize = 12;
+/// So few departures are few enough.
+pub(super) const FEW_DEPARTURES: usize = 2;
+/// So many are a burden to all that is tried.
+const MANY_DEPARTURES: usize = 100;
+/// How often a random schedule departs that departs little.
+const LITTLE: i64 = 4;
 const ANY_STEPS: u64 = u64::MAX;
 
 impl<'a> Search<'a> {
-    pub(super) fn new(case: Table, steps: u64, judge: &'a mut Judge<'a>) -> Self {
-        Search { case, steps, attempts: 0, judge, failed: BTreeMap::new() }
+    pub(super) fn new(case: Table, steps: u64, timing: Timing, judge: &'a mut Judge<'a>) -> Self {
+        Search { case, steps, attempts: 0, judge, timing, seeds: SOME_SEEDS, failed: BTreeMap::new() }
     }
 
     /// Searches until nothing more can go.
     pub(super) fn run(&mut self) -> Result<(), Ended> {
+        self.follow_another_schedule()?;
+        self.remove_all_that_can_go()?;
+        let steps = i64::try_from(self.steps.max(1)).unwrap_or(i64::MAX);
+        self.seeds = (STEPS_OF_ALL_SEEDS / steps).clamp(SOME_SEEDS, MANY_SEEDS);
+        self.remove_all_that_can_go()?;
+        while self.remove_a_pair()? || self.depart_less_often()? {
+            self.remove_all_that_can_go()?;
+        }
+        Ok(())
+    }
+
+    /// First in, first out, or nearly. What a thousand departures have brought about may need a few, and the shorter the
+    /// case, the faster is all that follows.
+    fn follow_another_schedule(&mut self) -> Result<(), Ended> {
         self.follow_no_schedule()?;
+        if length(&self.case, &departures()) > FEW_DEPARTURES {
+            let schedules = self.other_schedules(MANY_SEEDS)(Candidate { mark: 0, case: self.case.clone() });
+            let many = schedules.into_iter().filter(|it| !is_uniform(&it.case));
+            self.first(many, ANY_STEPS)?;
+        }
+        if length(&self.case, &departures()) > MANY_DEPARTURES {
+            self.remove_elements(&departures(), Removal::Plain)?;
+        }
+        Ok(())
+    }
+
+    /// Removes one thing after another until the failure needs each that is left.
+    fn remove_all_that_can_go(&mut self) -> Result<(), Ended> {
         loop {
             let before = self.case.clone();
             self.level_numbers()?;
@@ -87,6 +139,52 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Removes two things at once that need each other, of arrays in the workload and of faults.
+    fn remove_a_pair(&mut self) -> Result<bool, Ended> {
+        let case = self.case.clone();
+        let elements = tree::elements(&case);
+        if elements.len() > FEW_ELEMENTS {
+            return Ok(false);
+        }
+        // The later one first: its place does not move by that.
+        let pair = |(last, first): (usize, usize)| {
+            let without = |case: &Table, (array, place): &(Path, usize)| {
+                tree::without_elements_renumbered(case, array, &BTreeSet::from([*place]))
+            };
+            let case = without(&without(&case, &elements[last]), &elements[first]);
+            Candidate { mark: 0, case }
+        };
+        let pairs = (0..elements.len()).flat_map(|last| (0..last).map(move |first| (last, first)));
+        let others = pairs.clone().map(pair).flat_map(self.other_schedules(SOME_SEEDS));
+        Ok(self.first(pairs.map(pair).chain(others), ANY_STEPS)?.is_some())
+    }
+
+    /// Looks for another schedule that needs fewer departures.
+    fn depart_less_often(&mut self) -> Result<bool, Ended> {
+        let count = |case: &Table| length(case, &departures());
+        let (case, steps) = (self.case.clone(), self.steps);
+        if count(&case) <= FEW_DEPARTURES {
+            return Ok(false);
+        }
+        let schedules = self.other_schedules(self.seeds)(Candidate { mark: 0, case: case.clone() });
+        let schedules = schedules.into_iter().enumerate().map(|(mark, it)| Candidate { mark, ..it });
+        let mut schedules: Vec<_> = schedules.collect();
+        for _ in 0..OTHER_SCHEDULES {
+            let Some(taken) = self.first(schedules.iter().cloned(), ANY_STEPS)? else { break };
+            schedules.retain(|schedule| schedule.mark > taken);
+            let removed = self.remove_elements(&departures(), Removal::Plain);
+            let fewer = count(&self.case) < count(&case);
+            if !fewer {
+                (self.case, self.steps) = (case.clone(), steps);
+            }
+            removed?;
+            if fewer {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// First in, first out, if that will do.
     fn follow_no_schedule(&mut self) -> Result<(), Ended> {
         let case = under(&self.case, fifo());
@@ -95,7 +193,7 @@ impl<'a> Search<'a> {
 
     /// Removes elements of an array, as many at a time as can go: all, halves, quarters, down to single ones.
     fn remove_elements(&mut self, array: &[Step], removal: Removal) -> Result<(), Ended> {
-        let length = |case: &Table| tree::at(case, array).and_then(Value::as_array).map_or(0, Vec::len);
+        let length = |case: &Table| length(case, array);
         let mut size = length(&self.case);
         while size > 0 {
             let mut end = length(&self.case);
@@ -111,7 +209,8 @@ impl<'a> Search<'a> {
                         .map(move |case| Candidate { mark, case })
                 };
                 let others = windows.iter().enumerate().filter(|_| removal == Removal::Renumbering);
-                let others = others.flat_map(|(mark, _)| without(mark)).flat_map(other_schedules);
+                let others =
+                    others.flat_map(|(mark, _)| without(mark)).flat_map(self.other_schedules(self.seeds));
                 match self.first((0..windows.len()).flat_map(without).chain(others), ANY_STEPS)? {
                     Some(mark) => end = windows[mark].start.min(length(&self.case)),
                     None => break,
@@ -132,7 +231,8 @@ impl<'a> Search<'a> {
             };
             let zero = group.iter().fold(self.case.clone(), nothing);
             let levelled = [gone, zero].map(|case| Candidate { mark: 0, case });
-            let others = levelled.clone().into_iter().flat_map(other_schedules);
+            let others = levelled.clone().into_iter().filter(|_| self.timing == Timing::Levelled);
+            let others = others.flat_map(self.other_schedules(self.seeds)).collect::<Vec<_>>();
             self.first(levelled.into_iter().chain(others), ANY_STEPS)?;
         }
         Ok(())
@@ -180,9 +280,24 @@ impl<'a> Search<'a> {
 
     /// The candidate's text, unless it has failed already.
     fn untried(&self, candidate: Candidate, most_steps: u64) -> Option<(String, Candidate)> {
-        let text = toml::to_string(&candidate.case).ok()?;
+        let text = serde_json::to_string(&candidate.case).ok()?;
         let tried = self.failed.get(&hash(&text)).is_some_and(|steps| *steps >= most_steps);
         (!tried && candidate.case != self.case).then_some((text, candidate))
+    }
+
+    /// Gives a candidate other schedules under which it may fail: first in first out, and random ones.
+    fn other_schedules(&self, seeds: i64) -> impl Fn(Candidate) -> Vec<Candidate> + use<> {
+        let kinds = random_schedules(self.steps, self.timing);
+        move |Candidate { mark, case }| {
+            let in_order = under(&case, fifo());
+            let at_random = (0..seeds).flat_map(|seed| kinds.iter().map(move |kind| (seed, kind)));
+            let at_random = at_random.map(|(seed, kind)| {
+                let mut case = under(&case, kind.clone());
+                case.insert("seed".into(), seed.into());
+                case
+            });
+            iter::once(in_order).chain(at_random).map(|case| Candidate { mark, case }).collect()
+        }
     }
 
     fn take(&mut self, case: Table, hit: Hit) {
@@ -215,18 +330,6 @@ impl Removal {
     }
 }
 
-/// Other schedules under which a candidate may fail: first in first out, and some random ones.
-fn other_schedules(candidate: Candidate) -> impl Iterator<Item = Candidate> {
-    let Candidate { mark, case } = candidate;
-    let in_order = under(&case, fifo());
-    let at_random = (0..OTHER_SEEDS).map(move |seed| {
-        let mut case = under(&case, table([("kind", "uniform".into())]));
-        case.insert("seed".into(), seed.into());
-        case
-    });
-    iter::once(in_order).chain(at_random).map(move |case| Candidate { mark, case })
-}
-
 /// The case under another schedule.
 pub(super) fn under(case: &Table, schedule: Value) -> Table {
     let mut case = case.clone();
@@ -248,6 +351,22 @@ pub(super) fn replay(departures: &[Departure]) -> Value {
     }
 }
 
+/// Schedules that differ with the seed: one that departs much, and one that departs little.
+fn random_schedules(steps: u64, timing: Timing) -> Vec<Value> {
+    let steps = i64::try_from(steps).unwrap_or(i64::MAX).clamp(LITTLE, i64::from(MOST_STEPS));
+    let bounded = table([("kind", "bounded".into()), ("departures", LITTLE.into()), ("steps", steps.into())]);
+    let uniform = table([("kind", "uniform".into())]);
+    match timing {
+        Timing::Levelled => vec![uniform, bounded],
+        // Other latencies are another schedule.
+        Timing::Kept => vec![uniform, bounded, fifo()],
+    }
+}
+
+fn is_uniform(case: &Table) -> bool {
+    case.get("schedule").and_then(|schedule| schedule.get("kind")?.as_str()) == Some("uniform")
+}
+
 fn fifo() -> Value {
     table([("kind", "fifo".into())])
 }
@@ -259,6 +378,10 @@ fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
 /// Where a case keeps its departures.
 pub(super) fn departures() -> Path {
     vec![Step::Key("schedule".into()), Step::Key("departures".into())]
+}
+
+fn length(case: &Table, array: &[Step]) -> usize {
+    tree::at(case, array).and_then(Value::as_array).map_or(0, Vec::len)
 }
 
 /// The numbers and truths of a case by what they are about: those that differ in the numbers of elements only.
@@ -320,4 +443,153 @@ fn round_below(number: i64) -> BTreeSet<i64> {
 
 fn hash(text: &str) -> u64 {
     xxh3_64(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Twenty faults, five readers, latencies, and a schedule.
+    fn riddle() -> Table {
+        let faults: String =
+            (0..20).map(|number| format!("[[fault]]\nserver = {}\nid = {number}\n", number % 4)).collect();
+        let text = format!(
+            r#"
+            scenario = "riddle"
+            seed = 77
+            [schedule]
+            kind = "replay"
+            departures = [
+                {{ instead_of = "reader.0#0", run = "x" }},
+                {{ instead_of = "reader.4#1", run = "reader.2" }},
+                {{ instead_of = "reader.1#2", run = "x" }},
+            ]
+            [workload]
+            server = [{{ us = 900 }}, {{ us = 900 }}, {{ us = 900 }}, {{ us = 900 }}]
+            reader = [{{ id = 0 }}, {{ id = 1 }}, {{ id = 2, size = 1234 }}, {{ id = 3 }}, {{ id = 4 }}]
+            {faults}"#
+        );
+        toml::from_str(&text).unwrap()
+    }
+
+    fn elements<'a>(case: &'a Table, path: &str) -> Vec<&'a Value> {
+        let path: Path = path.split('.').map(|key| Step::Key(key.into())).collect();
+        tree::at(case, &path).and_then(Value::as_array).into_iter().flatten().collect()
+    }
+
+    fn ids(case: &Table, path: &str) -> Vec<i64> {
+        elements(case, path).iter().filter_map(|element| element.get("id")?.as_integer()).collect()
+    }
+
+    fn listed(case: &Table) -> Vec<Departure> {
+        let text =
+            |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
+        let departure =
+            |value: &&Value| Departure { instead_of: text(value, "instead_of"), run: text(value, "run") };
+        elements(case, "schedule.departures").iter().map(departure).collect()
+    }
+
+    /// Shrinks the riddle. `fails` is given a case and says where its run departs, if it fails.
+    fn solve(mut fails: impl FnMut(&Table) -> Option<Vec<Departure>>) -> (Table, u64, bool) {
+        let mut judge = |cases: &[String], _: u64| {
+            let tried = cases.iter().map(|case| fails(&serde_json::from_str(case).unwrap()));
+            let hit = tried.enumerate().find_map(|(place, departures)| Some((place, departures?)));
+            Ok(hit.map(|(place, departures)| Hit { place, departures: Some(departures), steps: 100 }))
+        };
+        let mut search = Search::new(riddle(), 100, Timing::Levelled, &mut judge);
+        let minimal = search.run().is_ok();
+        (search.case, search.attempts, minimal)
+    }
+
+    #[test]
+    fn what_the_failure_needs_is_all_that_is_left() {
+        let (case, attempts, minimal) = solve(|case| {
+            let (faults, readers) = (ids(case, "fault"), ids(case, "workload.reader"));
+            let late = listed(case).iter().any(|departure| departure.instead_of.starts_with("reader."));
+            (faults.contains(&3) && faults.contains(&7) && readers.contains(&2) && late).then(|| listed(case))
+        });
+        assert!(minimal && attempts < 1000, "{attempts}");
+        assert_eq!(ids(&case, "fault"), [3, 7]);
+        assert_eq!(ids(&case, "workload.reader"), [2]);
+        assert_eq!(elements(&case, "workload.server").len(), 0);
+        assert_eq!(listed(&case).len(), 1);
+        assert_eq!(case.get("seed"), None);
+    }
+
+    #[test]
+    fn what_names_a_later_element_keeps_its_meaning() {
+        // Needs a fault at the server whose latency is 900, by that server's own number.
+        let (case, ..) = solve(|case| {
+            let servers = elements(case, "workload.server");
+            let hit = |fault: &&Value| {
+                let server = fault.get("server")?.as_integer()?;
+                servers.get(usize::try_from(server).ok()?)?.get("us")?.as_integer().filter(|us| *us >= 900)
+            };
+            let faults = elements(case, "fault");
+            let hit = faults
+                .iter()
+                .filter(|fault| fault.get("id") == Some(&7.into()))
+                .any(|fault| hit(fault).is_some());
+            (hit).then(|| listed(case))
+        });
+        assert_eq!(elements(&case, "workload.server").len(), 1);
+        assert_eq!(
+            (ids(&case, "fault"), elements(&case, "fault")[0].get("server")),
+            (vec![7], Some(&0.into()))
+        );
+    }
+
+    #[test]
+    fn a_failure_that_a_removal_hides_is_found_again_under_another_schedule() {
+        // Each time the readers are fewer, another departure is needed; only other schedules have it.
+        let needed = |case: &Table| format!("reader.{}#9", ids(case, "workload.reader").len());
+        let kind = |case: &Table| case["schedule"]["kind"].as_str().unwrap_or_default().to_string();
+        let (case, ..) = solve(|case| {
+            let departure = Departure { instead_of: needed(case), run: "x".into() };
+            let first = case == &riddle();
+            match kind(case).as_str() {
+                "uniform" | "bounded" if case["seed"] == 1.into() => Some(vec![departure]),
+                "replay" if first || listed(case).contains(&departure) => Some(listed(case)),
+                _ => None,
+            }
+        });
+        assert_eq!(elements(&case, "workload.reader").len(), 0);
+        assert_eq!(listed(&case), [Departure { instead_of: "reader.0#9".into(), run: "x".into() }]);
+    }
+
+    #[test]
+    fn two_things_that_need_each_other_go_together() {
+        let (case, ..) = solve(|case| {
+            let readers = ids(case, "workload.reader");
+            (readers.contains(&1) == readers.contains(&3)).then(|| listed(case))
+        });
+        assert_eq!(elements(&case, "workload.reader").len(), 0);
+    }
+
+    #[test]
+    fn a_budget_that_ends_leaves_the_best_so_far() {
+        let mut left = 3;
+        let mut judge = |_: &[String], _: u64| {
+            left -= 1;
+            let hit = Hit { place: 0, departures: Some(Vec::new()), steps: 1 };
+            if left > 0 { Ok(Some(hit)) } else { Err(Ended::Budget) }
+        };
+        let mut search = Search::new(riddle(), 100, Timing::Levelled, &mut judge);
+        assert!(matches!(search.run(), Err(Ended::Budget)));
+        assert_eq!(search.attempts, 2);
+        assert!(search.case != riddle());
+    }
+
+    #[test]
+    fn numbers_become_small_or_round() {
+        let values =
+            |number: i64| simpler(&number.into()).iter().filter_map(Value::as_integer).collect::<Vec<_>>();
+        assert_eq!(values(3), [0, 1, 2]);
+        assert_eq!(values(17_233)[12..], [5000, 10_000, 17_000, 17_200, 17_230]);
+        assert_eq!(values(17_233)[..12], [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000]);
+        assert_eq!(values(-2), [0, 1, -1]);
+        assert_eq!(simpler(&true.into()), [false.into()]);
+        assert!(simpler(&0.into()).is_empty() && simpler(&"word".into()).is_empty());
+        assert!(values(i64::MIN).iter().all(|number| *number > i64::MIN) && values(i64::MAX).len() > 50);
+    }
 }

@@ -33,6 +33,17 @@ pub(in crate::explore) fn arrays(case: &Table, depth: usize) -> Vec<Path> {
     found
 }
 
+/// Every table in an array, by its array and its place there, outer ones before those in them.
+pub(super) fn elements(case: &Table) -> Vec<(Path, usize)> {
+    let mut found = Vec::new();
+    visit(case, &mut |path, value| {
+        if let (Some((Step::Index(place), array)), true) = (path.split_last(), value.is_table()) {
+            found.push((array.to_vec(), *place));
+        }
+    });
+    found
+}
+
 /// How deep the deepest place is.
 pub(in crate::explore) fn depth(case: &Table) -> usize {
     let mut deepest = 0;
