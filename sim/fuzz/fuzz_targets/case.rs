@@ -2,6 +2,12 @@
 //!
 //! `SEEDGRID_RELAPSE=tahoe-B1` puts a known bug back: then the fuzzer must find it. A case that fails is saved as TOML in the
 //! working folder, for `seedgrid replay` and `seedgrid shrink`.
+//!
+//! ```text
+//! cd sim/fuzz && mkdir -p corpus
+//! cargo build --release --target x86_64-unknown-linux-gnu     any target, but named: else build scripts are instrumented
+//! target/x86_64-unknown-linux-gnu/release/case corpus -max_total_time=120 -max_len=1024 -len_control=0
+//! ```
 #![no_main]
 
 use std::sync::LazyLock;
