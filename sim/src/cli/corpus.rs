@@ -26,14 +26,17 @@ pub(super) fn corpus(
     let crew = args.patience.crew(super::args::cores(), stop);
     if let Some(case) = &args.add {
         let limits = Limits { attempts: u64::MAX, time: SHRINKING };
-        let shrunk = explore::shrink(&crew, &files::read(case)?, limits, &mut |_| ())?;
+        let given = files::read(case)?;
+        let shrunk = explore::shrink(&crew, &given, limits, &mut |_| ())?;
         let Some(shrunk) = shrunk else {
             return Err(input(format!("{}: the case passes: there is nothing to keep", case.display())));
         };
-        let text = with_expectation(&shrunk)?;
+        let comment = leading_comment(&given);
+        let text = comment.clone() + &with_expectation(&shrunk)?;
         let name = args.name.clone().unwrap_or_else(|| name_of(&text));
         let path = files::keep(&folder, &name, &text).map_err(|error| input(error.to_string()))?;
-        printer.text(format_args!("added {}: say in its first lines what happens", path.display()))?;
+        let task = if comment.is_empty() { ": say in its first lines what happens" } else { "" };
+        printer.text(format_args!("added {}{task}", path.display()))?;
     }
     let cases = cases(&folder)?;
     let width = cases.iter().map(|kept| kept.name.len()).max().unwrap_or(0);
@@ -85,6 +88,12 @@ fn cases(folder: &Path) -> Result<Vec<Kept>, Failure> {
         Ok(Kept { name, case: files::read(path)? })
     };
     paths.iter().map(kept).collect()
+}
+
+/// The lines before a case's first that are comments: what a person has said of it.
+fn leading_comment(case: &str) -> String {
+    let lines = case.trim_start().lines().take_while(|line| line.starts_with('#'));
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 /// What a case is called by itself: its first bug, or its scenario.
