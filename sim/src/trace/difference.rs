@@ -221,6 +221,43 @@ mod tests {
     }
 
     #[test]
+    fn the_earlier_step_is_where_runs_differ() {
+        let mut other = run();
+        other[3].step = 4;
+        for difference in [FirstDifference::between(&run(), &other), FirstDifference::between(&other, &run())]
+        {
+            assert_eq!(difference.unwrap().step, 3);
+        }
+    }
+
+    #[test]
+    fn a_span_that_is_closed_is_named_with_the_place_where_it_was_opened() {
+        let open = |line, text: &str| Entry {
+            at: 0,
+            step: 1,
+            task: 0,
+            place: Some(("here.rs", line)),
+            what: What::Open { span: 0, kind: super::super::SpanKind::Other, text: text.into() },
+        };
+        let close = |span| Entry { place: None, what: What::Close { span }, ..open(0, "") };
+        let mut spans = Vec::new();
+        let told = [open(7, "one"), open(8, "two"), close(2), close(1)].map(|entry| {
+            let Happening { event, source, task, .. } =
+                Happening::of(&entry, &["a.0".into()], &mut spans).unwrap();
+            format!("{task} {event} {}", source.unwrap())
+        });
+        assert_eq!(
+            told,
+            [
+                "a.0 open one here.rs:7",
+                "a.0 open two here.rs:8",
+                "a.0 close two here.rs:8",
+                "a.0 close one here.rs:7"
+            ]
+        );
+    }
+
+    #[test]
     fn a_run_that_ends_early_says_after_which_step() {
         assert_eq!(
             words(FirstDifference::between(&run(), &run()[..3])),

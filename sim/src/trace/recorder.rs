@@ -383,3 +383,19 @@ impl Visit for TextFields<'_> {
         self.put(field, &format_args!("{value:?}"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_effect_that_no_event_tells_is_part_of_the_digest() {
+        let digest = |value| {
+            let mut recording = Recording::default();
+            recording.effect("written", value);
+            recording.digest().value()
+        };
+        assert_ne!(digest(1), digest(2));
+        assert_ne!(digest(0), Digest::default().value());
+    }
+}
