@@ -188,6 +188,17 @@ fn a_case_that_takes_its_process_along_shrinks_too() {
 }
 
 #[test]
+fn a_case_shrinks_only_to_what_passes_without_its_bug() {
+    let bench = Bench::of("planted");
+    // Seeds that three divides fail with or without it, and with the same oracle.
+    let case = "scenario = \"mistaken\"\nseed = 23\nrelapses = [\"planted-B1\"]\n[workload]\nworkers = 1\nrounds = 1\n";
+    bench.write("case.toml", case);
+    let (status, lines) = bench.json("shrink case.toml");
+    let case: toml::Table = toml::from_str(lines[0]["case"].as_str().unwrap()).unwrap();
+    assert_eq!((status, &case["seed"]), (Some(0), &23.into()));
+}
+
+#[test]
 fn kept_cases_are_green_stale_changed_or_findings() {
     let bench = Bench::of("planted");
     let steady = |relapses: &str, seed: u64, rest: &str| {
@@ -242,8 +253,9 @@ fn a_case_is_shrunk_and_added_and_is_green() {
     fs::create_dir(bench.path("kept")).unwrap();
     let (status, text, _) = bench.run("corpus kept --add case.toml");
     assert_eq!(status, Some(1), "it has no bug to be mended: {text}");
-    assert!(text.contains("added kept/knot.toml"), "{text}");
-    assert!(bench.read("kept/knot.toml").contains("[expect]"));
+    assert!(text.contains("added kept/knot.toml\n"), "{text}");
+    let kept = bench.read("kept/knot.toml");
+    assert!(kept.starts_with("# A knot of twenty faults.\nscenario") && kept.contains("[expect]"), "{kept}");
 
     let bench = Bench::of("planted");
     fs::create_dir(bench.path("kept")).unwrap();

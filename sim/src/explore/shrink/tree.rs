@@ -266,6 +266,7 @@ mod tests {
         [[fault]]
         server = 2
         effect = { reader = 1 }
+        read = 1
     "#;
 
     fn case() -> Table {
@@ -335,6 +336,7 @@ mod tests {
     fn a_nested_element_is_named_behind_its_parent_only() {
         let case = renumbered("workload.reader.0.read", &[0]);
         assert_eq!(text(&case, "schedule.departures.0.instead_of"), "\"reader.0/read.0#3\"");
+        assert_eq!(text(&case, "fault.1.read"), "1", "a key counts in an array of the case's own");
         assert_eq!(text(&case, "schedule.departures.0.run"), "\"reader.1/node.0/read.1~2\"");
         assert_eq!(text(&case, "schedule.departures.1.run"), "\"reader.2/read.0\"");
     }
