@@ -63,8 +63,8 @@ struct Stage {
     /// The planned reads that are under way: node, offset, length.
     under_way: Mutex<Vec<Wanting>>,
     segments: AtomicU64,
-    /// Reads that were dropped or cancelled.
-    drops: AtomicU64,
+    /// Reads that did not come to their end: dropped, cancelled, or failed.
+    broken_off: AtomicU64,
 }
 
 type Wanting = (u32, u64, Option<u64>);
@@ -122,7 +122,7 @@ impl Stage {
             nodes: Mutex::default(),
             under_way: Mutex::default(),
             segments: AtomicU64::new(0),
-            drops: AtomicU64::new(0),
+            broken_off: AtomicU64::new(0),
         })
     }
 
@@ -200,10 +200,11 @@ impl Stage {
                 self.took_effect(Circumstance::Drops);
             }
             let (outcome, delivered) = ended.unwrap_or((Outcome::Dropped, 0));
-            match outcome {
-                Outcome::Dropped => _ = self.drops.fetch_add(1, Ordering::Relaxed),
-                Outcome::BadCiphertextHash => self.took_effect(Circumstance::Poison),
-                _ => {}
+            if outcome != Outcome::Complete {
+                self.broken_off.fetch_add(1, Ordering::Relaxed);
+            }
+            if outcome == Outcome::BadCiphertextHash {
+                self.took_effect(Circumstance::Poison);
             }
             let known: Vec<_> = open.known.iter().collect();
             let facts = ReadFacts {
@@ -365,8 +366,8 @@ impl Stage {
 
     fn check_budget(&self, nodes: u64) {
         let segments = self.segments.load(Ordering::Relaxed);
-        let drops = self.drops.load(Ordering::Relaxed);
-        let budget = Budget { nodes, segments, guess: self.config.guessed_max_segment_size, drops };
+        let broken_off = self.broken_off.load(Ordering::Relaxed);
+        let budget = Budget { nodes, segments, guess: self.config.guessed_max_segment_size, broken_off };
         self.check("budget", check_budget(self.world, self.file, &self.servers, budget));
     }
 

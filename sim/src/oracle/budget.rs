@@ -17,8 +17,9 @@ pub struct Budget {
     pub segments: u64,
     /// The segment size that nodes guess at first, in bytes.
     pub guess: u64,
-    /// Reads that were dropped half-way. Each may leave a decoding behind, which keeps its blocks until it ends.
-    pub drops: u64,
+    /// Reads that did not come to their end. Each may leave a decoding behind, which keeps its blocks until it ends, and
+    /// block reads that are still to be answered while the next segment's are sent already.
+    pub broken_off: u64,
 }
 
 /// Checks what each server was asked against what the run's reads can have needed.
@@ -67,7 +68,7 @@ pub fn check_budget(
                 ledger.counts.bytes
             ));
         }
-        let buffers_bound = (budget.nodes + budget.drops) * ledger.reads.len() as u64 * share_bound;
+        let buffers_bound = (budget.nodes + budget.broken_off) * ledger.reads.len() as u64 * share_bound;
         if ledger.most_buffered > buffers_bound {
             return Err(format!(
                 "{} bytes of server {number}'s answers were kept at one time; {buffers_bound} is the bound",
