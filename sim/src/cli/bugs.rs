@@ -105,7 +105,6 @@ struct Line<'a> {
     replay: Option<&'a str>,
     /// How small the first find can be made.
     shrunk: Option<&'a Size>,
-    shrunk_seconds: Option<f64>,
 }
 
 #[derive(Default, Serialize)]
@@ -216,7 +215,6 @@ fn tell(
         detail: evidence.map(|evidence| evidence.detail.as_str()),
         replay: evidence.map(|evidence| evidence.replay.as_str()),
         shrunk: shrunk.map(|shrunk| &shrunk.after),
-        shrunk_seconds: shrunk.map(|shrunk| shrunk.took.as_secs_f64()),
     })
 }
 
