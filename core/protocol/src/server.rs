@@ -39,13 +39,84 @@ pub trait StorageServer: Send + Sync {
     /// Asks for room for shares of exactly `size` bytes each; renews the leases of the file's shares it has.
     async fn allocate_buckets(&self, request: Allocate) -> Result<Allocated, ServerError>;
 
-    /// Adds a lease to each share of the file, or renews it. An unknown file is no error.
+    /// Adds a lease to each share of the file, or renews it. A server that has none of the file's shares says either
+    /// nothing of it or [`ServerError::NoSuchShare`].
     async fn add_lease(
         &self,
         index: StorageIndex,
         renew: LeaseSecret,
         cancel: LeaseSecret,
     ) -> Result<(), ServerError>;
+}
+
+/// The mutable half of a storage server: slots that are rewritten in place, under a write enabler.
+///
+/// Source: gbs-http §9, leasedb-and-storage §3.5 and §3.6.
+#[async_trait]
+pub trait SlotServer: Send + Sync {
+    /// Which mutable shares of the file it has.
+    async fn slots(&self, index: StorageIndex) -> Result<BTreeSet<ShareNumber>, ServerError>;
+
+    /// The bytes `[offset, offset + length)` of a mutable share's data, cut at its end: past it, short or empty.
+    async fn read_slot(
+        &self,
+        index: StorageIndex,
+        share: ShareNumber,
+        offset: u64,
+        length: u64,
+    ) -> Result<Bytes, ServerError>;
+
+    /// Tests, reads and writes in one step: when all tests hold, all writes are done, else none. Whatever the tests say,
+    /// the reads (of every share that is there, before the writes) are answered.
+    async fn read_test_write(&self, request: ReadTestWrite) -> Result<ReadTestWritten, ServerError>;
+}
+
+/// What [`SlotServer::read_test_write`] asks for.
+#[derive(Clone)]
+pub struct ReadTestWrite {
+    /// The file.
+    pub index: StorageIndex,
+    /// Opens the slots for writing; recorded when a slot is made.
+    pub write_enabler: LeaseSecret,
+    /// Renews the lease.
+    pub renew: LeaseSecret,
+    /// Cancels the lease.
+    pub cancel: LeaseSecret,
+    /// What to test and to write, by share.
+    pub shares: BTreeMap<ShareNumber, TestAndWrite>,
+    /// What to read of each share that is there: offsets and lengths.
+    pub reads: Vec<(u64, u64)>,
+}
+
+/// Tests and writes of one mutable share.
+#[derive(Clone, Debug, Default)]
+pub struct TestAndWrite {
+    /// All must hold. A share that is not there is empty.
+    pub tests: Vec<SlotTest>,
+    /// The bytes that are written at each offset, in this order. A gap reads as zeros.
+    pub writes: Vec<(u64, Bytes)>,
+    /// The length of the data afterwards, if it is to be cut; zero deletes the share.
+    pub new_length: Option<u64>,
+}
+
+/// Holds when the bytes `[offset, offset + length)` of a share, cut at its end, are exactly `specimen`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotTest {
+    /// Where.
+    pub offset: u64,
+    /// How many bytes. Length 1 at offset 0 with an empty specimen means "is not there, or empty".
+    pub length: u64,
+    /// What they must be.
+    pub specimen: Bytes,
+}
+
+/// What became of a [`ReadTestWrite`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadTestWritten {
+    /// All tests held, and the writes are done.
+    pub success: bool,
+    /// What was read of each share that was there before: in the order of the request, cut at the data's end.
+    pub reads: BTreeMap<ShareNumber, Vec<Bytes>>,
 }
 
 /// Reads one share on one server, over one connection.
@@ -161,6 +232,12 @@ pub enum ServerError {
     /// There is no such share (any more).
     #[error("the server has no such share")]
     NoSuchShare,
+    /// The write enabler is not the slot's.
+    #[error("the server refused the write enabler; it was recorded by node {recorded_by}")]
+    WriteEnabler {
+        /// The node that recorded the slot's write enabler, in base32: it differs for a share that was moved.
+        recorded_by: String,
+    },
     /// The server has no room for it.
     #[error("the server has no room")]
     NoSpace,

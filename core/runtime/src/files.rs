@@ -80,6 +80,9 @@ pub trait File: Send + Sync {
     /// Cuts the file, or extends it with zeros.
     fn set_len(&self, length: u64) -> io::Result<()>;
 
+    /// Takes the file for this process alone, until it is dropped. `WouldBlock` when someone else has it.
+    fn lock(&self) -> io::Result<()>;
+
     /// Makes the bytes and the length durable.
     fn sync_data(&self) -> io::Result<()>;
 

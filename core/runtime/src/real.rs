@@ -154,6 +154,10 @@ impl File for RealFile {
         self.0.set_len(length)
     }
 
+    fn lock(&self) -> io::Result<()> {
+        Ok(self.0.try_lock()?)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
     }

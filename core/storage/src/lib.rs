@@ -25,10 +25,15 @@
 //! too; a node sweeps its own when it starts.
 
 mod advisory;
+pub mod backend;
+pub mod config;
 mod container;
+pub mod database;
 mod directory;
 mod error;
 mod lease;
+pub mod server;
+pub mod share;
 mod upload;
 
 pub use directory::{OpenError, ShareDirectory};

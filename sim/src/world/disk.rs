@@ -180,6 +180,10 @@ impl File for DiskFile {
         self.resize(length)
     }
 
+    fn lock(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         Ok(())
     }
