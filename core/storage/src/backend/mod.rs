@@ -18,6 +18,12 @@ use crate::share::{Prefix, ShareId};
 /// Where shares are kept.
 #[async_trait]
 pub trait Backend: Send + Sync {
+    /// The prefixes under which there may be anything, so that a crawl need not ask for each of the 1024. More than there
+    /// are do no harm; one that is missing would hide its shares from the crawl.
+    async fn prefixes(&self) -> Result<BTreeSet<Prefix>, BackendError> {
+        Ok((0..Prefix::COUNT).filter_map(Prefix::nth).collect())
+    }
+
     /// The files under a prefix that have any objects of complete or published shares. All of them, or an error.
     async fn files(&self, prefix: Prefix) -> Result<BTreeSet<StorageIndex>, BackendError>;
 
