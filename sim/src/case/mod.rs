@@ -65,9 +65,11 @@ impl Case {
         }
     }
 
-    /// What tells the case's grid from others before anything has happened: a hash of the damage that is done at once.
+    /// What tells the case's grid from others before anything has happened: a hash of the damage that is done at once, and
+    /// of the clocks.
     pub(crate) fn standing(&self) -> u64 {
-        let damage = self.faults.iter().filter(|fault| matches!(fault, Fault::Share { .. }));
+        let standing = |fault: &&Fault| matches!(fault, Fault::Share { .. } | Fault::Clock { .. });
+        let damage = self.faults.iter().filter(standing);
         let texts = damage.map(|fault| format!("{fault:?}")).collect::<std::collections::BTreeSet<_>>();
         texts
             .iter()

@@ -1,14 +1,19 @@
 //! What can go wrong, as data. Each kind has a file that says what it may do, and why a client must survive it.
 //!
 //! Faults trigger on logical points (a share on a server, the n-th call of a kind to it), never on times or
-//! steps, so that they keep their meaning when the rest of a case shrinks.
+//! steps, so that they keep their meaning when the rest of a case shrinks. Clocks are the exception.
 
 mod call;
+mod clock;
+mod disk;
 mod share;
 
 use serde::{Deserialize, Serialize};
 
 pub use call::{CallKind, Effect, Refusal};
+pub use clock::CLOCK_KINDS;
+pub(crate) use clock::{CLOCK_SKEW, CLOCK_STEP};
+pub use disk::{CrashKind, DiskEffect, DiskError, DiskOp};
 pub use share::{Damage, OffsetField, Region};
 
 /// One thing that goes wrong.
@@ -35,6 +40,26 @@ pub enum Fault {
         /// What happens.
         effect: Effect,
     },
+    /// Something goes wrong with an actor's disk.
+    Disk {
+        /// The name of the actor.
+        disk: String,
+        /// At which kind of operation.
+        op: DiskOp,
+        /// At which operation of that kind, counted over the whole run: 1 is the first.
+        nth: u32,
+        /// What happens.
+        effect: DiskEffect,
+    },
+    /// An actor's wall clock is wrong. A clock has no calls of its own to count, so this one is at a time.
+    Clock {
+        /// The name of the actor.
+        of: String,
+        /// When it is set, in microseconds of simulated time: at 0 it is wrong from the start.
+        at_us: u64,
+        /// By how many seconds it is set forward, or back.
+        step_s: i64,
+    },
     /// Something goes wrong at a point of a scenario's own ([`World::fault`](crate::world::World::fault)).
     Point {
         /// The point: `KIND.INDEX`.
@@ -55,6 +80,8 @@ impl Fault {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde::de::DeserializeOwned;
 
     use super::*;
@@ -72,5 +99,10 @@ mod tests {
         assert_eq!(variants::<Effect>(), Effect::KINDS);
         assert!(Damage::SAMPLES.iter().all(|damage| Damage::KINDS.contains(&damage.name())));
         assert!(Effect::SAMPLES.iter().all(|effect| Effect::KINDS.contains(&effect.name())));
+        let names = DiskEffect::SAMPLES.iter().map(DiskEffect::name).collect::<BTreeSet<_>>();
+        assert_eq!(names, DiskEffect::KINDS.into_iter().collect());
+        let tag = |effect| toml::Table::try_from(effect).unwrap()["kind"].as_str().map(String::from);
+        let tags = DiskEffect::SAMPLES.iter().filter_map(tag).collect::<BTreeSet<_>>();
+        assert_eq!(tags, variants::<DiskEffect>().into_iter().collect());
     }
 }

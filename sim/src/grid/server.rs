@@ -127,7 +127,7 @@ impl Server {
                 Fault::Call { server, call, nth, effect } if *server == number => {
                     faults.insert((*call, *nth), effect.clone());
                 }
-                Fault::Share { .. } | Fault::Call { .. } | Fault::Point { .. } => {}
+                _ => {}
             }
         }
         let actor = world.actor(id.to_string());

@@ -10,6 +10,7 @@ use runtime::files::Files;
 use runtime::net::Network;
 use runtime::{BoxFuture, Instant, TaskHandle, World};
 
+use super::clock;
 use super::context;
 use super::disk::Disk;
 use super::executor::{self, TaskFuture, TimerKey};
@@ -26,10 +27,7 @@ pub(crate) struct Door {
 
 impl Door {
     fn is_open(&self) -> bool {
-        executor::with(|executor| {
-            let actor = &executor.actors[self.actor as usize];
-            actor.up && actor.life == self.life
-        })
+        executor::is_alive(self.actor, self.life)
     }
 }
 
@@ -52,7 +50,7 @@ impl World for Door {
 
     fn unix_time(&self) -> Duration {
         context::burn();
-        knobs::unix_time()
+        clock::unix_time(self.actor)
     }
 
     fn fill_entropy(&self, bytes: &mut [u8]) {

@@ -299,14 +299,20 @@ pub(crate) fn forget_timer(key: TimerKey) {
     drop(removed);
 }
 
-/// Takes an actor down: first its tasks can do nothing any more, then they are dropped, oldest first.
-pub(crate) fn crash(actor: u32) {
-    let doomed = with(|executor| {
+/// Ends an actor's life: from here on its tasks can do nothing any more.
+pub(crate) fn sever(actor: u32) {
+    with(|executor| {
         let state = &mut executor.actors[actor as usize];
         state.up = false;
         state.paused = false;
         state.life += 1;
-        state.held.clear();
+    });
+}
+
+/// Drops the tasks of an actor that was severed, oldest first.
+pub(crate) fn bury(actor: u32) {
+    let doomed = with(|executor| {
+        executor.actors[actor as usize].held.clear();
         let tasks = &executor.tasks;
         executor.ready.retain(|candidate| tasks[candidate.task as usize].actor != actor);
         let mut doomed = Vec::new();
@@ -328,9 +334,18 @@ pub(crate) fn crash(actor: u32) {
     });
     for (task, future) in doomed {
         let outer = context::set_task(task);
-        drop(future);
+        // A process that has ended runs no destructors: what panics in one here is nobody's.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
         context::set_task(outer);
     }
+}
+
+/// Whether the actor is up, and still in that life.
+pub(crate) fn is_alive(actor: u32, life: u32) -> bool {
+    with(|executor| {
+        let actor = &executor.actors[actor as usize];
+        actor.up && actor.life == life
+    })
 }
 
 /// Brings an actor up again, with nothing running.

@@ -1,11 +1,9 @@
 //! What a run's world is like where it is not faulty: drawn per case, and printed with it.
 
 use std::cell::{Cell, RefCell};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::context;
 use crate::case::Dice;
 
 /// What a world is like.
@@ -15,9 +13,6 @@ pub struct Knobs {
     /// The longest that a background job (hashing, coding) may take, in microseconds; each draws its own.
     pub job_us: u64,
 }
-
-/// The wall clock at the start of a run: 2026-01-01 00:00 UTC.
-const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
 thread_local! {
     static KNOBS: Cell<Knobs> = const { Cell::new(Knobs { job_us: 0 }) };
@@ -39,10 +34,6 @@ pub(crate) fn job_delay() -> u64 {
         super::took_effect("slow-job");
     }
     drawn * 1000
-}
-
-pub(crate) fn unix_time() -> Duration {
-    EPOCH + Duration::from_nanos(context::now())
 }
 
 pub(crate) fn fill_entropy(bytes: &mut [u8]) {

@@ -27,13 +27,18 @@ impl Actor {
         index: u64,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, NoAnswer> {
-        let of = executor::with(|executor| executor.actors[self.id as usize].name.clone());
+        let (id, life) = (self.id, self.life());
+        let of = executor::with(|executor| executor.actors[id as usize].name.clone());
         let _waiting = runtime::wait!("answer", of, call = kind, index);
         let (reply, answer) = oneshot::channel();
         self.spawn(kind, index, async move {
             let _holding = runtime::hold!("answer", of, call = kind, index);
-            // Nobody may be waiting any more: that is the caller's right.
-            let _ = reply.send(work.await);
+            let answer = work.await;
+            // The actor may have gone down in this very poll. Then its answer reaches nobody.
+            if executor::is_alive(id, life) {
+                // Nobody may be waiting any more: that is the caller's right.
+                let _ = reply.send(answer);
+            }
         });
         answer.await.map_err(|_| NoAnswer)
     }

@@ -3,6 +3,7 @@
 //! A run has one world, on one thread. [`World`] and [`Actor`] are handles to it that are only good on
 //! that thread and during that run.
 
+mod clock;
 pub(crate) mod context;
 mod disk;
 mod door;
@@ -10,6 +11,7 @@ mod effects;
 pub(crate) mod executor;
 mod knobs;
 mod labels;
+mod lives;
 mod message;
 mod net;
 pub(crate) mod operation;
@@ -63,6 +65,8 @@ impl World {
         net::reset();
         knobs::set(case.knobs, case.seed);
         own_faults::start(&case.faults);
+        clock::start(&case.faults);
+        lives::reset();
         operation::start(&case.cancels);
         DEADLINE.set(u64::MAX);
         FINDING.take();
@@ -117,11 +121,14 @@ impl World {
         loop {
             match executor::step() {
                 executor::Step::Ran { task } => {
+                    lives::after_step();
                     executor::with(|executor| executor.note_step(task));
                     if let Err((task, panic)) = operation::after_step() {
                         return verdict_of_panic(task, panic);
                     }
                 }
+                // Whose power went in this very poll does not panic.
+                executor::Step::Panicked { task, .. } if lives::has_fallen(task) => lives::after_step(),
                 executor::Step::Panicked { task, panic } => return verdict_of_panic(task, panic),
                 executor::Step::Idle { next_timer: None } => {
                     return Verdict::Hung { detail: "nothing is ready and no timer is set".into() };
@@ -166,6 +173,12 @@ impl Actor {
         &self.disk
     }
 
+    /// Says that the disk may go wrong in these ways ([`DiskEffect::KINDS`](crate::fault::DiskEffect::KINDS)): exhaustive
+    /// searches try them at each operation from here on, and `crash` takes every crash point.
+    pub fn expose_disk(&self, kinds: &'static [&'static str]) {
+        self.disk.expose(kinds);
+    }
+
     /// Starts a task of this actor that belongs to no scope; nothing happens while the actor is down.
     pub fn spawn(&self, kind: &'static str, index: u64, task: impl Future<Output = ()> + Send + 'static) {
         executor::spawn(self.id, kind, index, Box::pin(task));
@@ -174,16 +187,6 @@ impl Actor {
     /// True unless the actor has crashed and not been restarted.
     pub fn is_up(&self) -> bool {
         executor::with(|executor| executor.actors[self.id as usize].up)
-    }
-
-    /// Takes the actor down: severed first, then its tasks are dropped, so that no destructor can still act.
-    pub fn crash(&self) {
-        executor::crash(self.id);
-    }
-
-    /// Brings the actor up again, with its disk and nothing running.
-    pub fn restart(&self) {
-        executor::restart(self.id);
     }
 
     /// Stops the actor's tasks until it is resumed: a process that is not scheduled.

