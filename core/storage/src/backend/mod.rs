@@ -44,6 +44,10 @@ pub trait Backend: Send + Sync {
     /// No write of the share is on its way any more.
     async fn delete(&self, id: ShareId, epoch: u64) -> Result<(), BackendError>;
 
+    /// Removes what [`incoming`](Backend::incoming) tells of the share, and nothing that is published. Nobody is writing
+    /// it. Needs no row: an upload whose row is lost has no other trace.
+    async fn discard(&self, id: ShareId) -> Result<(), BackendError>;
+
     /// Who may write a mutable share.
     async fn write_enabler(&self, id: ShareId) -> Result<WriteEnabler, BackendError>;
 
