@@ -26,14 +26,13 @@
 
 mod advisory;
 pub mod backend;
+mod classic;
 pub mod config;
 mod container;
 pub mod database;
-mod directory;
 mod error;
-mod lease;
+mod layout;
 pub mod server;
 pub mod share;
-mod upload;
 
-pub use directory::{OpenError, ShareDirectory};
+pub use classic::{OpenError, ShareDirectory};

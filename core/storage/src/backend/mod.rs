@@ -5,6 +5,7 @@
 //! backend then happens or does not, as when the process had died. An error never means absence.
 
 pub mod cloud;
+pub mod disk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +25,8 @@ pub trait Backend: Send + Sync {
         Ok((0..Prefix::COUNT).filter_map(Prefix::nth).collect())
     }
 
-    /// The files under a prefix that have any objects of complete or published shares. All of them, or an error.
+    /// The files under a prefix that have any objects of complete or published shares. All of them, or an error. Some may
+    /// turn out to have none: a disk keeps empty directories.
     async fn files(&self, prefix: Prefix) -> Result<BTreeSet<StorageIndex>, BackendError>;
 
     /// Everything that is kept of a file under the names of shares, each judged by its own header alone. Uploads that
@@ -37,7 +39,8 @@ pub trait Backend: Send + Sync {
     /// Makes the place for an immutable share of exactly `size` bytes of data. `epoch` is that of its row.
     async fn create(&self, id: ShareId, size: u64, epoch: u64) -> Result<Box<dyn Incoming>, BackendError>;
 
-    /// Whether bytes of an unpublished upload are kept for the share, under the name or beside it.
+    /// The shares beside whose name the bytes of an unpublished upload or change are kept. After a crash, also of one that
+    /// was published: the rename may have come through by half.
     async fn incoming(&self) -> Result<BTreeSet<ShareId>, BackendError>;
 
     /// Removes everything of this share and of no other, published or not; nothing there is no error. Durable on return.

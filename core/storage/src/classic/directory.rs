@@ -15,11 +15,15 @@ use protocol::server::{
 use runtime::files::{FileKind, Files, OpenMode};
 use runtime::{JobLost, Runtime, reached};
 
+use super::upload::{Upload, Writer};
 use crate::advisory;
-use crate::container::{Container, MAX_SHARE};
+use crate::config::LEASE;
+use crate::container::Container;
+use crate::container::immutable::MAX_SHARE;
+use crate::container::record::LeaseRequest;
 use crate::error::StorageError;
-use crate::lease::LeaseRequest;
-use crate::upload::{Upload, Writer};
+use crate::layout::{below, parse_share};
+use crate::share::Kind;
 
 /// A storage server over one Tahoe-LAFS storage directory.
 ///
@@ -115,8 +119,8 @@ impl StorageServer for ShareDirectory {
             shared.complete(&index, OpenMode::Read)
         });
         let reader = |share| Reader { shared: self.0.clone(), index, share };
-        let readers = found.await?.into_keys().map(|share| (share, Arc::new(reader(share)) as _));
-        Ok(readers.collect())
+        let immutable = found.await?.into_iter().filter(|(_, container)| container.kind() == Kind::Immutable);
+        Ok(immutable.map(|(share, _)| (share, Arc::new(reader(share)) as _)).collect())
     }
 
     async fn allocate_buckets(&self, request: Allocate) -> Result<Allocated, ServerError> {
@@ -135,11 +139,9 @@ impl StorageServer for ShareDirectory {
                     return Err(StorageError::ReadOnly);
                 }
                 let _alone = shared.change();
-                let lease = LeaseRequest { owner: 1, renew, cancel, now: shared.now() };
-                for container in shared.complete(&index, OpenMode::Write)?.values() {
-                    container.add_or_renew_lease(&lease)?;
-                }
-                Ok(())
+                let lease = LeaseRequest { owner: 1, renew, cancel, now: shared.now(), lasts: LEASE };
+                let complete = shared.complete(&index, OpenMode::Write)?;
+                shared.renew_leases(&index, &complete, &lease)
             })
             .await
     }
@@ -291,7 +293,7 @@ impl Shared {
             Err(error) => return Err(error.into()),
         };
         let mut complete = BTreeMap::new();
-        for share in names.iter().filter_map(|name| share_number(name)) {
+        for share in names.iter().filter_map(|name| parse_share(name)) {
             match Container::open(&*files, &shareset.join(share.to_string()), mode) {
                 Ok(container) => {
                     complete.insert(share, container);
@@ -306,22 +308,39 @@ impl Shared {
         Ok(complete)
     }
 
+    /// Adds or renews a lease on each of these shares. One whose leases make no sense harms only itself.
+    fn renew_leases(
+        &self,
+        index: &StorageIndex,
+        shares: &BTreeMap<ShareNumber, Container>,
+        lease: &LeaseRequest,
+    ) -> Result<(), StorageError> {
+        for (share, container) in shares {
+            match container.add_or_renew_lease(lease) {
+                Err(error @ StorageError::Unusable(_)) => {
+                    let server = &self.id;
+                    tracing::warn!(%server, %index, share, %error, "a share file has no place for leases");
+                }
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
     /// The rules of leasedb-and-storage §3.3.
     fn allocate(self: &Arc<Self>, request: &Allocate) -> Result<Allocated, StorageError> {
         let _alone = self.change();
         if self.access == Access::Read {
-            let already = self.complete(&request.index, OpenMode::Read)?.into_keys().collect();
+            let already = immutable(&self.complete(&request.index, OpenMode::Read)?);
             return Ok(Allocated { already, writers: BTreeMap::new() });
         }
         self.remove_abandoned();
 
         let Allocate { index, size, renew, cancel, .. } = *request;
-        let lease = LeaseRequest { owner: 0, renew, cancel, now: self.now() };
+        let lease = LeaseRequest { owner: 0, renew, cancel, now: self.now(), lasts: LEASE };
         let complete = self.complete(&index, OpenMode::Write)?;
-        for container in complete.values() {
-            container.add_or_renew_lease(&lease)?;
-        }
-        let already: BTreeSet<_> = complete.into_keys().collect();
+        self.renew_leases(&index, &complete, &lease)?;
+        let already = immutable(&complete);
 
         let mut writers: BTreeMap<ShareNumber, Box<dyn ShareWriter>> = BTreeMap::new();
         let mut room = self.room()?;
@@ -358,20 +377,13 @@ impl Shared {
     }
 }
 
+/// Which of these shares are immutable.
+fn immutable(shares: &BTreeMap<ShareNumber, Container>) -> BTreeSet<ShareNumber> {
+    let immutable = shares.iter().filter(|(_, container)| container.kind() == Kind::Immutable);
+    immutable.map(|(share, _)| *share).collect()
+}
+
 /// A lock whose content is whole between any two of its changes, so that a panic elsewhere harms nothing.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// `<prefix>/<storage index>` below `directory`.
-fn below(directory: PathBuf, index: &StorageIndex) -> PathBuf {
-    let index = index.to_string();
-    directory.join(&index[..2]).join(index)
-}
-
-/// The share number that a file name spells, in its one canonical spelling.
-fn share_number(name: &Path) -> Option<ShareNumber> {
-    let name = name.to_str()?;
-    let share: ShareNumber = name.parse().ok()?;
-    (share.to_string() == name).then_some(share)
 }

@@ -8,14 +8,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::StorageIndex;
 use protocol::server::{ServerError, ShareNumber, ShareWriter};
-use protocol::spans::Spans;
-use runtime::files::{File, OpenMode};
+use runtime::files::OpenMode;
 use runtime::reached;
 
-use crate::container::{self, HEADER};
-use crate::directory::{Shared, lock};
+use super::directory::{Shared, lock};
+use crate::container::filling::Filling;
+use crate::container::record::LeaseRequest;
 use crate::error::StorageError;
-use crate::lease::LeaseRequest;
 
 /// The client's handle to an upload. Dropped before it was closed, it gives the upload up: the place is
 /// free at once, the file goes with the next allocation.
@@ -52,14 +51,13 @@ pub(crate) struct Upload {
     shared: Arc<Shared>,
     index: StorageIndex,
     share: ShareNumber,
-    size: u64,
     incoming: PathBuf,
     state: Mutex<State>,
 }
 
 enum State {
-    /// Takes bytes; `written` counts within the share's data.
-    Open { file: Box<dyn File>, written: Spans },
+    /// Takes bytes.
+    Open(Filling),
     /// Published or aborted.
     Over,
 }
@@ -83,49 +81,31 @@ impl Upload {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        if let Err(error) = container::create(&*file, size, lease) {
+        let filling = Filling::new(file, size, std::slice::from_ref(lease));
+        if filling.is_err() {
             // Best effort: the disk is full or worse.
             let _ = files.remove_file(&incoming);
-            return Err(error);
         }
+        let state = Mutex::new(State::Open(filling?));
         shared.reserve(index, share, size);
-        let state = Mutex::new(State::Open { file, written: Spans::new() });
-        Ok(Some(Upload { shared: shared.clone(), index, share, size, incoming, state }))
+        Ok(Some(Upload { shared: shared.clone(), index, share, incoming, state }))
     }
 
     /// Writes at `offset` of the share's data. What overlaps earlier bytes must equal them, or nothing
     /// is written.
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
-        let mut state = lock(&self.state);
-        let State::Open { file, written } = &mut *state else { return Err(StorageError::UploadOver) };
-        let length = bytes.len() as u64;
-        let end = (offset.checked_add(length).filter(|end| *end <= self.size))
-            .ok_or(StorageError::BeyondSize { offset, length, size: self.size })?;
-
-        let new: Spans = std::iter::once(offset..end).collect();
-        for overlap in new.intersection(written).iter() {
-            let again = &bytes[(overlap.start - offset) as usize..(overlap.end - offset) as usize];
-            let mut before = vec![0; again.len()];
-            file.read_full_at(HEADER + overlap.start, &mut before)?;
-            if before != again {
-                reached!("storage: conflicting write");
-                return Err(StorageError::Conflict { start: overlap.start, end: overlap.end });
-            }
+        match &mut *lock(&self.state) {
+            State::Open(filling) => filling.write(offset, bytes).map(|_| ()),
+            State::Over => Err(StorageError::UploadOver),
         }
-        file.write_all_at(HEADER + offset, bytes)?;
-        written.add(offset..end);
-        Ok(())
     }
 
     /// Publishes the share by one rename, and makes it durable. After an error the share may or may
     /// not have been published; nothing in between.
     fn close(&self) -> Result<(), StorageError> {
         let mut state = lock(&self.state);
-        let State::Open { file, written } = &*state else { return Err(StorageError::UploadOver) };
-        if !written.contains(0..self.size) {
-            return Err(StorageError::Incomplete { written: written.len(), size: self.size });
-        }
-        file.sync_data()?;
+        let State::Open(filling) = &*state else { return Err(StorageError::UploadOver) };
+        filling.sync()?;
 
         let files = self.shared.files();
         let shareset = self.shared.shareset(&self.index);
@@ -170,7 +150,7 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if let State::Open { .. } = *lock(&self.state) {
+        if let State::Open(_) = *lock(&self.state) {
             reached!("storage: upload abandoned");
             self.shared.abandon(self.index, self.share, std::mem::take(&mut self.incoming));
         }

@@ -1,0 +1,179 @@
+//! Shares as files, in the layout of Tahoe-LAFS (leasedb-and-storage §2, §12):
+//!
+//! ```text
+//! ROOT/shares/<prefix>/<storage index>/<n>            published shares
+//! ROOT/shares/incoming/<prefix>/<storage index>/<n>   shares on their way in, and changed ones on theirs
+//! ```
+//!
+//! A share is published, and a mutable one changed, by one rename of a file whose bytes are durable; then every
+//! directory on the way to it is made durable too. What a power failure leaves is therefore the old, the new, or a file
+//! in `incoming` that is of no account: names there never count as shares. Directories of prefixes stay for ever: they
+//! are few, and other files' shares may be on their way into them.
+
+mod place;
+mod upload;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use protocol::StorageIndex;
+use protocol::server::ShareNumber;
+use runtime::Runtime;
+use runtime::files::OpenMode;
+
+use super::{Backend, BackendError, Body, Incoming, SlotChange, WriteEnabler};
+use crate::container::immutable::MAX_SHARE;
+use crate::container::{Container, mutable};
+use crate::error::StorageError;
+use crate::layout::parse_share;
+use crate::share::{Prefix, ShareId};
+use place::{Place, absent};
+use upload::Upload;
+
+/// Shares as files below a directory.
+#[derive(Clone)]
+pub struct Disk {
+    runtime: Runtime,
+    place: Place,
+}
+
+impl Disk {
+    /// Keeps shares below `root`, which is made if it is not there. Changes nothing else.
+    pub async fn open(runtime: Runtime, root: &Path) -> Result<Disk, BackendError> {
+        let disk = Disk { place: Place::new(runtime.files(), root), runtime };
+        disk.job("open storage directory", Place::make_root).await?;
+        Ok(disk)
+    }
+
+    /// Runs disk work as a job.
+    async fn job<T: Send + 'static>(
+        &self,
+        kind: &'static str,
+        job: impl FnOnce(&Place) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, BackendError> {
+        let place = self.place.clone();
+        Ok(self.runtime.blocking(kind, move || job(&place)).await.map_err(StorageError::from).flatten()?)
+    }
+
+    /// The same, about one share.
+    async fn share_job<T: Send + 'static>(
+        &self,
+        kind: &'static str,
+        id: ShareId,
+        job: impl FnOnce(&Place) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, BackendError> {
+        let place = self.place.clone();
+        let done = self.runtime.blocking(kind, move || job(&place)).await;
+        done.map_err(StorageError::from).flatten().map_err(|error| error.about(id))
+    }
+}
+
+#[async_trait]
+impl Backend for Disk {
+    async fn prefixes(&self) -> Result<BTreeSet<Prefix>, BackendError> {
+        self.job("list prefixes", Place::prefixes).await
+    }
+
+    async fn files(&self, prefix: Prefix) -> Result<BTreeSet<StorageIndex>, BackendError> {
+        self.job("list prefix", move |place| place.indexes(prefix)).await
+    }
+
+    async fn list(&self, index: StorageIndex) -> Result<BTreeMap<ShareNumber, Body>, BackendError> {
+        self.job("list shares", move |place| {
+            let shareset = place.shareset(&index);
+            let mut shares = BTreeMap::new();
+            for share in place.list(&shareset)?.iter().filter_map(|name| parse_share(name)) {
+                if let Some(body) = absent(judge(place, &shareset.join(share.to_string())))? {
+                    shares.insert(share, body);
+                }
+            }
+            Ok(shares)
+        })
+        .await
+    }
+
+    async fn read(&self, id: ShareId, offset: u64, length: u64) -> Result<Bytes, BackendError> {
+        self.share_job("read share", id, move |place| {
+            Container::open(place.files(), &place.share(id), OpenMode::Read)?.read(offset, length)
+        })
+        .await
+    }
+
+    async fn create(&self, id: ShareId, size: u64, _epoch: u64) -> Result<Box<dyn Incoming>, BackendError> {
+        if size > MAX_SHARE {
+            return Err(BackendError::NoSpace);
+        }
+        Ok(Box::new(Upload::begin(self, id, size).await?))
+    }
+
+    async fn incoming(&self) -> Result<BTreeSet<ShareId>, BackendError> {
+        self.job("list incoming shares", Place::all_incoming).await
+    }
+
+    async fn discard(&self, id: ShareId) -> Result<(), BackendError> {
+        self.share_job("discard incoming share", id, move |place| place.remove_incoming(id)).await
+    }
+
+    async fn delete(&self, id: ShareId, _epoch: u64) -> Result<(), BackendError> {
+        self.share_job("delete share", id, move |place| {
+            place.remove_incoming(id)?;
+            place.remove_published(id)
+        })
+        .await
+    }
+
+    async fn write_enabler(&self, id: ShareId) -> Result<WriteEnabler, BackendError> {
+        self.share_job("read write enabler", id, move |place| {
+            match Container::open(place.files(), &place.share(id), OpenMode::Read)? {
+                Container::Mutable(share) => Ok(share.enabler()),
+                Container::Immutable(_) => Err(StorageError::NotMutable),
+            }
+        })
+        .await
+    }
+
+    async fn change(&self, id: ShareId, change: SlotChange, _epoch: u64) -> Result<u64, BackendError> {
+        self.share_job("change share", id, move |place| {
+            let old = match absent(Container::open(place.files(), &place.share(id), OpenMode::Read))? {
+                Some(Container::Mutable(share)) => Some(share),
+                Some(Container::Immutable(_)) => return Err(StorageError::NotMutable),
+                None => None,
+            };
+            let file = place.begin(id)?;
+            let used = mutable::write_changed(&*file, old.as_ref(), &change)
+                .and_then(|used| Ok(file.sync_data().map(|()| used)?));
+            if used.is_err() {
+                // Best effort: the disk is full or worse, and the name is of no account.
+                let _ = place.remove_incoming(id);
+            }
+            let used = used?;
+            place.publish(id)?;
+            Ok(used)
+        })
+        .await
+    }
+
+    async fn available_space(&self) -> Result<Option<u64>, BackendError> {
+        self.job("look for room", |place| Ok(Some(place.available_space()?))).await
+    }
+}
+
+/// What is kept under the name of a share, by its header alone. Only what was read is judged: that it cannot be read says
+/// nothing of it.
+fn judge(place: &Place, path: &Path) -> Result<Body, StorageError> {
+    match Container::open(place.files(), path, OpenMode::Read) {
+        Ok(container) => {
+            let (size, used) = (container.data_len(), container.length());
+            Ok(match container {
+                Container::Immutable(_) => Body::Immutable { size, used },
+                Container::Mutable(_) => Body::Mutable { size, used },
+            })
+        }
+        Err(StorageError::Unusable(flaw)) => {
+            Ok(Body::Corrupted { used: flaw.length(), why: flaw.to_string() })
+        }
+        Err(error) => Err(error),
+    }
+}

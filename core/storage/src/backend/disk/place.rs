@@ -1,0 +1,171 @@
+//! The directories of a [`Disk`](super::Disk), and the few steps of which everything on it is made.
+
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use protocol::StorageIndex;
+use protocol::server::ShareNumber;
+use runtime::files::{File, FileKind, Files, OpenMode};
+
+use crate::error::StorageError;
+use crate::layout::{below, parse_index, parse_prefix, parse_share};
+use crate::share::{Prefix, ShareId};
+
+/// Where the shares are. All methods touch the disk: they are called in jobs.
+#[derive(Clone)]
+pub(super) struct Place {
+    files: Arc<dyn Files>,
+    root: PathBuf,
+}
+
+impl Place {
+    pub fn new(files: Arc<dyn Files>, root: &Path) -> Place {
+        Place { files, root: root.to_owned() }
+    }
+
+    pub fn files(&self) -> &dyn Files {
+        &*self.files
+    }
+
+    /// Bytes that can still be written.
+    pub fn available_space(&self) -> Result<u64, StorageError> {
+        Ok(self.files.available_space(&self.root)?)
+    }
+
+    /// Makes the directories that are always there, durably. A crash may have undone that last time, so it is done anew.
+    pub fn make_root(&self) -> Result<(), StorageError> {
+        self.files.create_dir_all(&self.incoming())?;
+        self.files.sync_dir(&self.shares())?;
+        self.files.sync_dir(&self.root)?;
+        let parent = self.root.parent().filter(|parent| *parent != Path::new(""));
+        match self.files.sync_dir(parent.unwrap_or(Path::new("."))) {
+            // A directory that we may not even look into was not made by us, nor was the entry in it.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+            synced => Ok(synced?),
+        }
+    }
+
+    /// Where the published shares of a file are.
+    pub fn shareset(&self, index: &StorageIndex) -> PathBuf {
+        below(self.shares(), index)
+    }
+
+    /// Where a published share is.
+    pub fn share(&self, id: ShareId) -> PathBuf {
+        self.shareset(&id.index).join(id.share.to_string())
+    }
+
+    /// The prefixes that have a directory.
+    pub fn prefixes(&self) -> Result<BTreeSet<Prefix>, StorageError> {
+        Ok(self.list(&self.shares())?.iter().filter_map(|name| parse_prefix(name)).collect())
+    }
+
+    /// The files that have a directory under a prefix.
+    pub fn indexes(&self, prefix: Prefix) -> Result<BTreeSet<StorageIndex>, StorageError> {
+        let names = self.list(&self.shares().join(prefix.to_string()))?;
+        let indexes = names.iter().filter_map(|name| parse_index(name));
+        Ok(indexes.filter(|index| Prefix::of(index) == prefix).collect())
+    }
+
+    /// The names in a directory; none when it is not there, or is no directory.
+    pub fn list(&self, directory: &Path) -> Result<Vec<PathBuf>, StorageError> {
+        match self.files.list(directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => match self.files.kind(directory) {
+                Ok(FileKind::File | FileKind::Other) => Ok(Vec::new()),
+                _ => Err(error.into()),
+            },
+            Ok(names) => Ok(names),
+        }
+    }
+
+    /// Makes a fresh file for a share on its way in. What an earlier attempt left there goes; it is removed and not cut,
+    /// for a power failure in the middle of a rename may have left one file under both names.
+    pub fn begin(&self, id: ShareId) -> Result<Box<dyn File>, StorageError> {
+        let directory = below(self.incoming(), &id.index);
+        let path = directory.join(id.share.to_string());
+        self.files.create_dir_all(&directory)?;
+        Ok(match self.files.open(&path, OpenMode::CreateNew) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                self.files.remove_file(&path)?;
+                self.files.open(&path, OpenMode::CreateNew)?
+            }
+            opened => opened?,
+        })
+    }
+
+    /// Gives the incoming file, whose bytes are durable, its name among the shares. Durable on return.
+    pub fn publish(&self, id: ShareId) -> Result<(), StorageError> {
+        let (shareset, incoming) = (self.shareset(&id.index), below(self.incoming(), &id.index));
+        let name = id.share.to_string();
+        self.files.create_dir_all(&shareset)?;
+        self.files.rename(&incoming.join(&name), &shareset.join(&name))?;
+        // The share's own entry, then those of the directories on the way to it. That they were there before does not
+        // make them durable: whoever made them may have died before it came to that.
+        for directory in shareset.ancestors().take(3) {
+            self.files.sync_dir(directory)?;
+        }
+        // Best effort: other shares of the file may be on their way in.
+        let _ = self.files.remove_dir(&incoming);
+        Ok(())
+    }
+
+    /// Removes a published share, if it is there. Durable on return, also when an earlier attempt had removed it.
+    pub fn remove_published(&self, id: ShareId) -> Result<(), StorageError> {
+        self.remove(&self.shareset(&id.index), id.share)
+    }
+
+    /// Removes the incoming file of a share, if it is there. Durable on return.
+    pub fn remove_incoming(&self, id: ShareId) -> Result<(), StorageError> {
+        self.remove(&below(self.incoming(), &id.index), id.share)
+    }
+
+    /// Every share that has an incoming file.
+    pub fn all_incoming(&self) -> Result<BTreeSet<ShareId>, StorageError> {
+        let mut found = BTreeSet::new();
+        for prefix in self.list(&self.incoming())? {
+            let prefix = self.incoming().join(prefix);
+            for index in self.list(&prefix)?.iter().filter_map(|name| parse_index(name)) {
+                let shares = self.list(&prefix.join(index.to_string()))?;
+                let shares = shares.iter().filter_map(|name| parse_share(name));
+                found.extend(shares.map(|share| ShareId { index, share }));
+            }
+        }
+        Ok(found)
+    }
+
+    fn remove(&self, directory: &Path, share: ShareNumber) -> Result<(), StorageError> {
+        let path = directory.join(share.to_string());
+        match self.files.remove_file(&path) {
+            // Someone made a directory under the name of a share. An empty one we can do without.
+            Err(error) if error.kind() != ErrorKind::NotFound => match self.files.kind(&path) {
+                Ok(FileKind::Directory) => self.files.remove_dir(&path)?,
+                _ => return Err(error.into()),
+            },
+            _ => {}
+        }
+        if absent(self.files.sync_dir(directory))?.is_some() {
+            // Best effort: other shares may be in it.
+            let _ = self.files.remove_dir(directory);
+        }
+        Ok(())
+    }
+
+    fn shares(&self) -> PathBuf {
+        self.root.join("shares")
+    }
+
+    fn incoming(&self) -> PathBuf {
+        self.root.join("shares").join("incoming")
+    }
+}
+
+/// None when there is nothing: that is no error.
+pub(super) fn absent<T>(result: Result<T, impl Into<StorageError>>) -> Result<Option<T>, StorageError> {
+    match result.map_err(Into::into) {
+        Err(StorageError::Disk(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}

@@ -1,0 +1,173 @@
+//! The container of an immutable share (leasedb-and-storage §2.1): a header of 12 bytes, the data, the leases.
+//!
+//! The length of the data is derived: what remains of the file after header and leases.
+
+use bytes::Bytes;
+use runtime::files::File;
+use runtime::{reached, relapse};
+
+use super::record::{Held, LEASE_RECORD, Lease, LeaseRequest};
+use super::{MAX_LEASES, Version, read_data, u32_at};
+use crate::error::{Flaw, StorageError};
+
+/// Bytes of the header.
+pub(crate) const HEADER: u64 = 12;
+
+/// The largest share that a file can hold: file offsets are signed.
+pub(crate) const MAX_SHARE: u64 = i64::MAX as u64 - HEADER - LEASE_RECORD;
+
+/// What the header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub version: Version,
+    /// Bytes of the whole container.
+    pub length: u64,
+    /// Bytes of the data.
+    pub data_len: u64,
+    /// Bytes of the data as they were recorded when the container was made, saturated. Zero when unknown.
+    pub recorded: u32,
+    /// How many leases follow the data.
+    pub leases: u32,
+}
+
+impl Header {
+    /// Reads the header of a container of `length` bytes.
+    pub fn parse(head: &[u8], length: u64) -> Result<Header, Flaw> {
+        if head.len() < HEADER as usize {
+            return Err(Flaw::NoHeader { length, header: HEADER });
+        }
+        let version = match u32_at(head, 0) {
+            1 => Version::V1,
+            2 => Version::V2,
+            version => return Err(Flaw::Version { length, version }),
+        };
+        let (recorded, leases) = (u32_at(head, 4), u32_at(head, 8));
+        let derived = length
+            .checked_sub(HEADER + LEASE_RECORD * u64::from(leases))
+            .ok_or(Flaw::Leases { length, leases })?;
+        let data_len = without_torn_leases(derived, recorded);
+        Ok(Header { version, length, data_len, recorded, leases })
+    }
+
+    /// The header of a new container for `data_len` bytes of data.
+    pub fn bytes(data_len: u64, leases: u32) -> [u8; HEADER as usize] {
+        let mut header = [0; HEADER as usize];
+        header[..4].copy_from_slice(&2u32.to_be_bytes());
+        header[4..8].copy_from_slice(&u32::try_from(data_len).unwrap_or(u32::MAX).to_be_bytes());
+        header[8..].copy_from_slice(&leases.to_be_bytes());
+        header
+    }
+}
+
+/// An open container.
+pub(crate) struct Immutable {
+    pub(super) file: Box<dyn File>,
+    pub(super) header: Header,
+}
+
+impl Immutable {
+    /// The data of `[offset, offset + length)`, cut at its end: past it, short or empty, never leases.
+    pub fn read(&self, offset: u64, length: u64) -> Result<Bytes, StorageError> {
+        let end = match relapse!("lease-A6") {
+            true => self.header.length - HEADER,
+            false => self.header.data_len,
+        };
+        read_data(&*self.file, HEADER, end, offset, length)
+    }
+
+    pub fn leases(&self) -> Result<Vec<Held>, StorageError> {
+        let Header { length, leases: count, .. } = self.header;
+        if u64::from(count) > MAX_LEASES {
+            return Err(StorageError::TooManyLeases);
+        }
+        let mut records = vec![0; (LEASE_RECORD * u64::from(count)) as usize];
+        if count > 0 && self.file.read_full_at(self.lease_offset(0), &mut records)? < records.len() {
+            return Err(Flaw::Leases { length, leases: count }.into());
+        }
+        let (records, _) = records.as_chunks();
+        let held =
+            |(number, record)| Held { offset: self.lease_offset(number), lease: Lease::from_record(record) };
+        Ok((0..).zip(records).map(held).collect())
+    }
+
+    pub fn add_or_renew_lease(&self, request: &LeaseRequest) -> Result<(), StorageError> {
+        let wanted = request.lease(self.header.version);
+        match self.leases()?.into_iter().find(|held| held.lease.same_holder(&wanted)) {
+            Some(held) if held.lease.expires >= wanted.expires => return Ok(()),
+            Some(held) => {
+                let expires = held.offset + LEASE_RECORD - 4;
+                self.file.write_all_at(expires, &wanted.expires.to_be_bytes())?;
+            }
+            None => self.append_lease(&wanted)?,
+        }
+        Ok(self.file.sync_data()?)
+    }
+
+    /// Removes the leases for which `over` is true, and says how many remain. A crash at any point leaves those that
+    /// remain in their place, once or twice; and no byte of them passes for data (see `without_torn_leases`).
+    pub fn remove_leases(&self, over: impl Fn(&Lease) -> bool) -> Result<usize, StorageError> {
+        let held = self.leases()?;
+        let (count, remaining): (usize, Vec<_>) =
+            (held.len(), held.into_iter().map(|held| held.lease).filter(|lease| !over(lease)).collect());
+        if remaining.len() < count {
+            let records: Vec<_> = remaining.iter().flat_map(Lease::to_record).collect();
+            self.file.write_all_at(self.lease_offset(0), &records)?;
+            self.file.sync_data()?;
+            self.file.write_all_at(8, &(remaining.len() as u32).to_be_bytes())?;
+            self.file.sync_data()?;
+            self.file.set_len(self.lease_offset(remaining.len() as u32))?;
+            self.file.sync_data()?;
+        }
+        Ok(remaining.len())
+    }
+
+    fn append_lease(&self, lease: &Lease) -> Result<(), StorageError> {
+        let count = self.header.leases.checked_add(1).ok_or(StorageError::TooManyLeases)?;
+        let offset = self.lease_offset(self.header.leases);
+        if relapse!("lease-L15") {
+            self.file.write_all_at(offset, &lease.to_record())?;
+            return Ok(self.file.write_all_at(8, &count.to_be_bytes())?);
+        }
+        // Whole records at once, and durable before the count: what a crash leaves can then be told
+        // from data (see `without_torn_leases`), and a count never claims what is not there.
+        let appended = (self.file.set_len(offset + LEASE_RECORD))
+            .and_then(|()| self.file.write_all_at(offset, &lease.to_record()))
+            .and_then(|()| self.file.sync_data());
+        if let Err(error) = appended {
+            // Best effort: this disk is full or worse.
+            let _ = self.file.set_len(offset);
+            return Err(error.into());
+        }
+        Ok(self.file.write_all_at(8, &count.to_be_bytes())?)
+    }
+
+    fn lease_offset(&self, number: u32) -> u64 {
+        HEADER + self.header.data_len + LEASE_RECORD * u64::from(number)
+    }
+}
+
+/// Makes a fresh file the container of `data_len` bytes of data (at most [`MAX_SHARE`]), all zero still, with these
+/// leases.
+pub(crate) fn create(file: &dyn File, data_len: u64, leases: &[LeaseRequest]) -> Result<(), StorageError> {
+    file.write_all_at(0, &Header::bytes(data_len, leases.len() as u32))?;
+    let records: Vec<_> = leases.iter().flat_map(|request| request.lease(Version::V2).to_record()).collect();
+    Ok(match records.is_empty() {
+        true => file.set_len(HEADER + data_len)?,
+        false => file.write_all_at(HEADER + data_len, &records)?,
+    })
+}
+
+/// The true length of the data, by leasedb-and-storage §14.
+///
+/// A crash while a lease was being appended leaves a record that the count does not know of, and that
+/// would pass for data. The length in the header, where it can hold one, tells.
+fn without_torn_leases(derived: u64, recorded: u32) -> u64 {
+    let credible = recorded != 0 && recorded != u32::MAX && !relapse!("lease-L15");
+    match derived.checked_sub(u64::from(recorded)) {
+        Some(excess) if credible && excess > 0 && excess.is_multiple_of(LEASE_RECORD) => {
+            reached!("storage: torn lease set apart from share data");
+            u64::from(recorded)
+        }
+        _ => derived,
+    }
+}
