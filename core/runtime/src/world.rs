@@ -131,6 +131,11 @@ impl Runtime {
         done.await.map_err(|_| JobLost(kind))
     }
 
+    /// Starts CPU or disk work away from the tasks and does not wait for it. It runs to its end.
+    pub fn start_blocking(&self, kind: &'static str, job: impl FnOnce() + Send + 'static) {
+        self.world.run_job(kind, Box::new(job));
+    }
+
     /// Files and directories. Their calls block: make them inside [`Runtime::blocking`].
     pub fn files(&self) -> Arc<dyn Files> {
         self.world.files()

@@ -45,6 +45,11 @@ impl Prefix {
         (number < Self::COUNT).then_some(Prefix(number))
     }
 
+    /// All of them, in order.
+    pub fn all() -> impl Iterator<Item = Prefix> {
+        (0..Self::COUNT).map(Prefix)
+    }
+
     /// The prefix of a storage index.
     pub fn of(index: &StorageIndex) -> Prefix {
         Prefix(u16::from_be_bytes([index.0[0], index.0[1]]) >> 6)
