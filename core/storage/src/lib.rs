@@ -32,6 +32,7 @@ mod container;
 pub mod database;
 mod error;
 mod layout;
+mod lock;
 pub mod server;
 pub mod share;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use crate::container::immutable::MAX_SHARE;
 use crate::container::record::LeaseRequest;
 use crate::error::StorageError;
 use crate::layout::{below, parse_share};
+use crate::lock::lock;
 use crate::share::Kind;
 
 /// A storage server over one Tahoe-LAFS storage directory.
@@ -381,9 +382,4 @@ impl Shared {
 fn immutable(shares: &BTreeMap<ShareNumber, Container>) -> BTreeSet<ShareNumber> {
     let immutable = shares.iter().filter(|(_, container)| container.kind() == Kind::Immutable);
     immutable.map(|(share, _)| *share).collect()
-}
-
-/// A lock whose content is whole between any two of its changes, so that a panic elsewhere harms nothing.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,10 +11,11 @@ use protocol::server::{ServerError, ShareNumber, ShareWriter};
 use runtime::files::OpenMode;
 use runtime::reached;
 
-use super::directory::{Shared, lock};
+use super::directory::Shared;
 use crate::container::filling::Filling;
 use crate::container::record::LeaseRequest;
 use crate::error::StorageError;
+use crate::lock::lock;
 
 /// The client's handle to an upload. Dropped before it was closed, it gives the upload up: the place is
 /// free at once, the file goes with the next allocation.

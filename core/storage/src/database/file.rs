@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use runtime::files::File;
 
-use crate::directory::lock;
+use crate::lock::lock;
 
 /// The lease database's file. Clones are the same file in the same health.
 #[derive(Clone)]

@@ -41,7 +41,7 @@ use runtime::{Runtime, Scope, relapse};
 use tokio::sync::Notify;
 
 use crate::config::Sync;
-use crate::directory::lock;
+use crate::lock::lock;
 use crate::share::{Kind, ShareId};
 
 pub use read::Read;
@@ -261,10 +261,9 @@ impl Database {
         let look = move || {
             let live = queue::live(&shared)?;
             let look = || live.begin_read().and_then(Read::new).and_then(|read| work(&read));
-            let seen = catch_unwind(AssertUnwindSafe(look)).map_err(|panic| {
+            let seen = catch_unwind(AssertUnwindSafe(look)).inspect_err(|_| {
                 // It may have been inside redb, whose locks are of no use then.
                 live.sever();
-                panic
             });
             queue::give_up_if_useless(&shared, &live);
             seen.unwrap_or_else(|panic| resume_unwind(panic))

@@ -15,7 +15,7 @@ use super::open::{Live, Unusable};
 use super::write::Write;
 use super::{DatabaseError, Shared, Slot, closed, failed};
 use crate::config::Sync;
-use crate::directory::lock;
+use crate::lock::lock;
 
 /// How long a commit may stay without being durable under [`Sync::Normal`].
 const SYNC_AFTER: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ use runtime::net::Network;
 use runtime::real::RealWorld;
 use runtime::{Instant, Runtime, TaskHandle, World};
 
-use crate::directory::lock;
+use crate::lock::lock;
 
 /// The world. Clones are the same world.
 #[derive(Clone, Default)]
