@@ -15,18 +15,19 @@ const MAX_REASON: usize = 32 << 10;
 /// How many reports about one share in one microsecond are kept.
 const MAX_SAME_MOMENT: u32 = 100;
 
-/// Writes a report about an immutable share. `now` counts from the Unix epoch.
+/// Writes a report about a share of this kind, `immutable` or `mutable`. `now` counts from the Unix epoch.
 pub(crate) fn record(
     files: &dyn Files,
     directory: &Path,
     now: Duration,
+    kind: &str,
     index: &StorageIndex,
     share: ShareNumber,
     reason: &str,
 ) -> io::Result<()> {
     let reason = String::from_utf8_lossy(&reason.as_bytes()[..reason.len().min(MAX_REASON)]);
     let report = format!(
-        "report: Share Corruption\ntype: immutable\nstorage_index: {index}\nshare_number: {share}\n\n{reason}\n\n"
+        "report: Share Corruption\ntype: {kind}\nstorage_index: {index}\nshare_number: {share}\n\n{reason}\n\n"
     );
     files.create_dir_all(directory)?;
     let file = create(files, directory, &format!("{}--{index}-{share}", utc(now)))?;

@@ -185,6 +185,7 @@ impl ShareReader for Reader {
                         &*files,
                         &directory,
                         shared.runtime.unix_time(),
+                        "immutable",
                         &index,
                         share,
                         &reason,

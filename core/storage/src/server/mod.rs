@@ -1,26 +1,67 @@
 //! The storage server with a lease database: the ordering protocols A–I of leasedb-and-storage §9 over a
 //! [`Backend`] and a [`Database`].
 
+mod activity;
+mod allocate;
+mod delete;
+mod errors;
+mod leases;
+mod listing;
+mod locks;
+mod looks;
+mod operations;
+mod reconcile;
+mod recover;
+mod shared;
+mod slots;
 mod step;
+mod suspects;
+mod unfinished;
+mod upload;
+mod uploads;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use protocol::StorageIndex;
-use protocol::server::ServerId;
+use protocol::server::{
+    Allocate, Allocated, LeaseSecret, ReadTestWrite, ReadTestWritten, ServerError, ServerId, ServerVersion,
+    ShareNumber, ShareReader, SlotServer, StorageServer,
+};
 use runtime::Runtime;
+use tokio::sync::oneshot;
+
+use self::activity::Counters;
+use self::allocate::MAX_SIZE;
+use self::locks::Locks;
+use self::looks::Looks;
+use self::operations::Operations;
+use self::shared::Shared;
+use self::suspects::Suspects;
+use self::unfinished::keep_trying;
+use self::uploads::Uploads;
 
 use crate::backend::{Backend, BackendError};
 use crate::config::Config;
 use crate::database::{Database, DatabaseError, OpenError};
 use crate::share::ShareId;
 
+pub use activity::Activity;
 pub use step::Step;
+
+/// How long the start waits for recovery.
+const RECOVERY_WAIT: Duration = Duration::from_secs(30);
+
+/// How long closing waits for the calls that run.
+const CLOSE_WITHIN: Duration = Duration::from_secs(60);
 
 /// A storage server that keeps its leases in a database. Clones are the same server.
 #[derive(Clone)]
-pub struct Server(());
+pub struct Server(Arc<Shared>);
 
 /// What a server is made of.
 pub struct Setup {
@@ -97,50 +138,171 @@ pub enum ReconcileError {
 }
 
 impl Server {
-    /// Opens the database, finishes what a crash left (I), and starts the crawler. Clients may call when this returns.
-    pub async fn start(_runtime: Runtime, _setup: Setup) -> Result<Server, StartError> {
-        todo!()
+    /// Opens the database, finishes what a crash left (I), and starts the crawler. Clients may call when this returns;
+    /// what a backend that is out keeps from being finished is finished later.
+    pub async fn start(runtime: Runtime, setup: Setup) -> Result<Server, StartError> {
+        let server = Server::open(runtime.clone(), setup).await?;
+        let shared = &server.0;
+        let (recovered, recovery) = oneshot::channel();
+        let recover = shared.clone().recover();
+        shared.operations.spawn("recover", async move {
+            recover.await;
+            let _ = recovered.send(());
+        });
+        if runtime.timeout(RECOVERY_WAIT, recovery).await.is_err() {
+            tracing::warn!(server = %shared.id, "recovery takes long; it goes on while clients are served");
+        }
+        let background = runtime.scope();
+        let unfinished = (shared.unfinished.clone(), Arc::downgrade(shared));
+        background.spawn("unfinished", 0, keep_trying(runtime, unfinished.0, unfinished.1));
+        *lock(&shared.background) = Some(background);
+        Ok(server)
     }
 
     /// Opens the database and nothing else: no recovery, no crawler. For looking ([`Mode::Dry`]), and for one crawl.
-    pub async fn open(_runtime: Runtime, _setup: Setup) -> Result<Server, StartError> {
-        todo!()
+    pub async fn open(runtime: Runtime, setup: Setup) -> Result<Server, StartError> {
+        let Setup { id, node, state, backend, config } = setup;
+        let opened = Database::open(runtime.clone(), &state.join("leasedb.redb"), config.sync).await?;
+        if let Some(path) = &opened.set_aside {
+            tracing::error!(server = %id, path = %path.display(), "the lease database was damaged and is set aside");
+        }
+        let shared = Shared {
+            operations: Operations::new(&runtime),
+            runtime,
+            id,
+            node,
+            state,
+            backend,
+            config,
+            database: opened.database,
+            locks: Locks::default(),
+            uploads: Uploads::default(),
+            looks: Looks::default(),
+            suspects: Suspects::default(),
+            activity: Counters::default(),
+            unfinished: Arc::default(),
+            background: Mutex::default(),
+            available: Mutex::default(),
+        };
+        if let Err(error) = shared.room().await {
+            tracing::warn!(server = %shared.id, %error, "the backend does not say how much room it has");
+        }
+        Ok(Server(Arc::new(shared)))
     }
 
     /// Makes database and backend agree about one file (§10): takes its lock, reads both sides again, and does what
     /// must happen to each of its shares.
-    pub async fn reconcile(&self, _index: StorageIndex, _mode: Mode) -> Result<Vec<Finding>, ReconcileError> {
-        todo!()
+    pub async fn reconcile(&self, index: StorageIndex, mode: Mode) -> Result<Vec<Finding>, ReconcileError> {
+        self.0.reconcile(index, mode).await
+    }
+
+    /// Keeps a client's report about a damaged share, also about one that clients are not shown.
+    ///
+    /// Errors: [`ServerError::NoSuchShare`] when the server knows none, [`ServerError::Disk`].
+    pub async fn advise_corrupt_share(&self, id: ShareId, reason: &str) -> Result<(), ServerError> {
+        self.0.operations.run("advise_corrupt_share", self.0.clone().advise(id, reason.to_owned())).await
     }
 
     /// The uploads in progress and their sizes, which are reserved: for looking at a running server.
     pub fn uploads(&self) -> BTreeMap<ShareId, u64> {
-        todo!()
+        self.0.uploads.live().iter().map(|upload| (upload.id, upload.size)).collect()
     }
 
     /// What is being done to shares in the backend just now: for looking at a running server.
     pub fn activity(&self) -> Activity {
-        todo!()
+        self.0.activity.read_out()
     }
 
     /// The lease database, for looking.
     pub fn database(&self) -> &Database {
-        todo!()
+        &self.0.database
     }
 
-    /// Ends every upload, every task and the database. Later calls fail.
+    /// Ends every upload, every task and the database. Later calls fail. What has not ended within a minute is cut off,
+    /// as a crash would.
     pub async fn close(&self) {
-        todo!()
+        let shared = &self.0;
+        // The crawler, and what is tried again.
+        let background = lock(&shared.background).take();
+        drop(background);
+        for upload in shared.uploads.live() {
+            let abort = shared.clone().abort_share(upload, "the server was closed");
+            shared.operations.spawn("abort share", async move {
+                let _ = abort.await;
+            });
+        }
+        if let Some(operations) = shared.operations.close()
+            && shared.runtime.timeout(CLOSE_WITHIN, operations.drain()).await.is_err()
+        {
+            tracing::warn!(server = %shared.id, left = operations.len(), "the server is closed with calls left");
+        }
+        shared.database.close().await;
     }
 }
 
-/// What is being done to shares in the backend, and how many times at once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Activity {
-    /// Uploads that are open. More than one of a share is a defect.
-    pub uploads: BTreeMap<ShareId, u32>,
-    /// Writes, publications and changes under way.
-    pub writes: BTreeMap<ShareId, u32>,
-    /// Deletions under way.
-    pub deletions: BTreeMap<ShareId, u32>,
+#[async_trait]
+impl StorageServer for Server {
+    fn id(&self) -> &ServerId {
+        &self.0.id
+    }
+
+    fn version(&self) -> ServerVersion {
+        let available = match self.0.config.read_only {
+            true => Some(0),
+            false => (*lock(&self.0.available)).map(|room| room.saturating_sub(self.0.config.reserved_space)),
+        };
+        ServerVersion {
+            maximum_immutable_share_size: available.unwrap_or(u64::MAX).min(MAX_SIZE),
+            available_space: available,
+            ..ServerVersion::default()
+        }
+    }
+
+    async fn get_buckets(
+        &self,
+        index: StorageIndex,
+    ) -> Result<BTreeMap<ShareNumber, Arc<dyn ShareReader>>, ServerError> {
+        self.0.readable(index).await
+    }
+
+    async fn allocate_buckets(&self, request: Allocate) -> Result<Allocated, ServerError> {
+        self.0.operations.run("allocate_buckets", self.0.clone().allocate(request)).await
+    }
+
+    /// The secrets are not looked at (§19): all clients share one lease.
+    async fn add_lease(
+        &self,
+        index: StorageIndex,
+        _renew: LeaseSecret,
+        _cancel: LeaseSecret,
+    ) -> Result<(), ServerError> {
+        self.0.operations.run("add_lease", self.0.clone().add_lease(index)).await
+    }
+}
+
+#[async_trait]
+impl SlotServer for Server {
+    async fn slots(&self, index: StorageIndex) -> Result<BTreeSet<ShareNumber>, ServerError> {
+        self.0.slots(index).await
+    }
+
+    async fn read_slot(
+        &self,
+        index: StorageIndex,
+        share: ShareNumber,
+        offset: u64,
+        length: u64,
+    ) -> Result<Bytes, ServerError> {
+        let read = self.0.clone().read_slot(ShareId { index, share }, (offset, length));
+        self.0.operations.run("read slot", read).await
+    }
+
+    async fn read_test_write(&self, request: ReadTestWrite) -> Result<ReadTestWritten, ServerError> {
+        self.0.operations.run("read-test-write", self.0.clone().read_test_write(request)).await
+    }
+}
+
+/// A lock whose content is whole between any two of its changes, so that a panic elsewhere harms nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,60 @@
+//! Leases that clients ask for: protocol G of leasedb-and-storage §9.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use protocol::StorageIndex;
+use protocol::server::{ServerError, ShareNumber};
+use runtime::{reached, relapse};
+
+use super::Mode;
+use super::reconcile::Sight;
+use super::shared::Shared;
+use crate::config::LEASE;
+use crate::database::{AccountId, DatabaseError, Row, State};
+use crate::share::ShareId;
+
+impl Shared {
+    /// Adds or renews the clients' lease on every share of the file, adopting first what the backend has, and
+    /// forgetting what it has no more.
+    pub(super) async fn add_lease(self: Arc<Self>, index: StorageIndex) -> Result<(), ServerError> {
+        let held = self.lock(index).await;
+        let sight = if relapse!("lease-L5") {
+            // The rows are believed, whatever became of the shares.
+            Sight::of_rows(index, self.rows(index).await?)
+        } else {
+            self.look(&held, Mode::Request).await?
+        };
+        match self.renew_all(&sight).await? {
+            0 => {
+                reached!("storage: a lease finds no share");
+                Err(ServerError::NoSuchShare)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Renews the clients' lease on all shares that take one, in one transaction, and says on how many.
+    pub(super) async fn renew_all(&self, sight: &Sight) -> Result<usize, ServerError> {
+        let leased = leasable(sight.index, &sight.rows);
+        if leased.is_empty() {
+            return Ok(0);
+        }
+        let now = self.now();
+        let renewed = self.database.update("G", move |write| {
+            let mut renewed = 0;
+            for id in leased {
+                let lease = write.renew(id, AccountId::ANONYMOUS, now, Some(now.saturating_add(LEASE)))?;
+                renewed += usize::from(lease.is_ok());
+            }
+            Ok::<_, DatabaseError>(renewed)
+        });
+        Ok(renewed.await?)
+    }
+}
+
+/// The shares that take a lease (§8.3): those that come or go do not.
+fn leasable(index: StorageIndex, rows: &BTreeMap<ShareNumber, Row>) -> Vec<ShareId> {
+    let takes = |row: &Row| matches!(row.state, State::Stable | State::Changing);
+    rows.iter().filter(|(_, row)| takes(row)).map(|(&share, _)| ShareId { index, share }).collect()
+}

@@ -1,0 +1,126 @@
+//! What clients see of a file, by the state of its shares (leasedb-and-storage §8.3), and reading it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use protocol::StorageIndex;
+use protocol::server::{ServerError, ShareNumber, ShareReader};
+use runtime::{reached, relapse};
+
+use super::Mode;
+use super::reconcile::Sight;
+use super::shared::Shared;
+use crate::advisory;
+use crate::backend::{BackendError, Body};
+use crate::database::{Row, State};
+use crate::share::{Kind, ShareId};
+
+impl Shared {
+    /// What there is of a file, for a reader: from its rows alone, unless the last comparison with the backend is too
+    /// long ago.
+    pub(super) async fn seen(self: &Arc<Self>, index: StorageIndex) -> Result<Sight, ServerError> {
+        let by_name = relapse!("lease-L8") || relapse!("lease-L14");
+        if !by_name && self.looks.fresh(&index, self.runtime.now(), self.config.adopt_interval) {
+            return Ok(Sight::of_rows(index, self.rows(index).await?));
+        }
+        // Who works on the file just now has looked: a reader need not wait for that.
+        let Some(held) = self.locks.try_lock(&self.id.name, index) else {
+            reached!("storage: a listing goes by the rows, as somebody works on the file");
+            return Ok(Sight::of_rows(index, self.rows(index).await?));
+        };
+        let shared = self.clone();
+        let look = async move { Ok(shared.look(&held, Mode::Request).await?) };
+        self.operations.run("look", look).await
+    }
+
+    /// The immutable shares that clients may read.
+    pub(super) async fn readable(
+        self: &Arc<Self>,
+        index: StorageIndex,
+    ) -> Result<BTreeMap<ShareNumber, Arc<dyn ShareReader>>, ServerError> {
+        let sight = self.seen(index).await?;
+        if relapse!("lease-L8") {
+            sight.all_readable()?;
+        }
+        let mut shares: Vec<_> = sight.immutable().collect();
+        if relapse!("lease-L14") {
+            // Whatever has a name is there.
+            let there = |body: &Body| !matches!(body, Body::Corrupted { .. });
+            shares = sight.bodies.iter().filter(|(_, body)| there(body)).map(|(share, _)| *share).collect();
+        }
+        let reader = |share| Reader { shared: self.clone(), id: ShareId { index, share } };
+        Ok(shares.into_iter().map(|share| (share, Arc::new(reader(share)) as _)).collect())
+    }
+
+    /// Bytes of a share whose row says that it is of this kind.
+    pub(super) async fn read(
+        &self,
+        id: ShareId,
+        row: Option<Row>,
+        kind: Kind,
+        (offset, length): (u64, u64),
+    ) -> Result<Bytes, ServerError> {
+        let shown = |row: Row| row.kind == kind && matches!(row.state, State::Stable | State::Changing);
+        if !row.is_some_and(shown) {
+            return Err(ServerError::NoSuchShare);
+        }
+        let bytes = self.backend.read(id, offset, length).await;
+        if let Err(BackendError::NoSuchShare(_) | BackendError::Corrupted { .. }) = bytes {
+            reached!("storage: a share turns out to be gone or bad when it is read");
+            self.looks.forget(&id.index);
+        }
+        Ok(bytes?)
+    }
+
+    /// The row of a share.
+    pub(super) async fn row(&self, id: ShareId) -> Result<Option<Row>, ServerError> {
+        Ok(self.database.view("row", move |read| read.row(id)).await?)
+    }
+
+    /// Keeps a client's report about a damaged share, if there is such a share and room for the report.
+    pub(super) async fn advise(self: Arc<Self>, id: ShareId, reason: String) -> Result<(), ServerError> {
+        let row = self.row(id).await?;
+        let known = |row: &Row| matches!(row.state, State::Stable | State::Changing);
+        let Some(row) = row.filter(known) else { return Err(ServerError::NoSuchShare) };
+        tracing::warn!(server = %self.id, share = %id, reason, "a client reports a damaged share");
+        if self.config.read_only || self.room().await.is_ok_and(|room| room < reason.len() as u64) {
+            reached!("storage: a report about a damaged share is dropped for want of room");
+            return Ok(());
+        }
+        let (files, now) = (self.runtime.files(), self.runtime.unix_time());
+        let directory = self.state.join("corruption-advisories");
+        let written = self.runtime.blocking("advise_corrupt_share", move || {
+            let kind = if row.kind == Kind::Mutable { "mutable" } else { "immutable" };
+            advisory::record(&*files, &directory, now, kind, &id.index, id.share, &reason)
+        });
+        match written.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(ServerError::Disk(error.to_string())),
+            Err(lost) => Err(ServerError::Disk(lost.to_string())),
+        }
+    }
+}
+
+/// Reads one immutable share. It holds a name and nothing else: a share that is deleted is missed by the next read.
+struct Reader {
+    shared: Arc<Shared>,
+    id: ShareId,
+}
+
+#[async_trait]
+impl ShareReader for Reader {
+    async fn read(&self, offset: u64, length: u64) -> Result<Bytes, ServerError> {
+        if relapse!("lease-L14") {
+            return Ok(self.shared.backend.read(self.id, offset, length).await?);
+        }
+        let row = self.shared.row(self.id).await?;
+        self.shared.read(self.id, row, Kind::Immutable, (offset, length)).await
+    }
+
+    async fn advise_corrupt_share(&self, reason: &str) -> Result<(), ServerError> {
+        let advise = self.shared.clone().advise(self.id, reason.to_owned());
+        self.shared.operations.run("advise_corrupt_share", advise).await
+    }
+}
