@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use super::lock;
+use crate::lock::lock;
 use crate::share::ShareId;
 
 /// What is being done to shares in the backend, and how many times at once.

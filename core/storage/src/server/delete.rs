@@ -21,10 +21,7 @@ impl Shared {
     ) -> Result<Outcome, ReconcileError> {
         let now = self.now();
         // F1: looks for leases and marks in one step.
-        let condemned = self.database.update("F1", move |write| match write.row(id)? {
-            Some(row) if relapse!("lease-L4") => write.condemn(id, row.epoch, now),
-            _ => write.condemn_unleased(id, now),
-        });
+        let condemned = self.database.update("F1", move |write| write.condemn_unleased(id, now));
         let outcome = match condemned.await {
             Ok(Ok(epoch)) => match self.finish_deletion(held, id, epoch).await {
                 Ok(()) => Outcome::Done,

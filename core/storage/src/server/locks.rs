@@ -11,7 +11,7 @@ use runtime::{hold, wait};
 use std::sync::Mutex;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
-use super::lock;
+use crate::lock::lock;
 
 /// The locks in use. Clones are the same locks.
 #[derive(Clone, Default)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use protocol::StorageIndex;
 use runtime::Instant;
 
-use super::lock;
+use crate::lock::lock;
 
 /// How many files are remembered. Of more, the backend is asked again.
 const REMEMBERED: usize = 16_384;

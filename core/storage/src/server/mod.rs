@@ -22,7 +22,7 @@ mod uploads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -48,6 +48,7 @@ use self::uploads::Uploads;
 use crate::backend::{Backend, BackendError};
 use crate::config::Config;
 use crate::database::{Database, DatabaseError, OpenError};
+use crate::lock::lock;
 use crate::share::ShareId;
 
 pub use activity::Activity;
@@ -300,9 +301,4 @@ impl SlotServer for Server {
     async fn read_test_write(&self, request: ReadTestWrite) -> Result<ReadTestWritten, ServerError> {
         self.0.operations.run("read-test-write", self.0.clone().read_test_write(request)).await
     }
-}
-
-/// A lock whose content is whole between any two of its changes, so that a panic elsewhere harms nothing.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

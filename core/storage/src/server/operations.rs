@@ -8,7 +8,7 @@ use protocol::server::ServerError;
 use runtime::{Runtime, Scope};
 use tokio::sync::oneshot;
 
-use super::lock;
+use crate::lock::lock;
 
 /// The tasks of a server.
 pub(crate) struct Operations {

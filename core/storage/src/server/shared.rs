@@ -9,7 +9,6 @@ use protocol::server::{ServerId, ShareNumber};
 use runtime::{Runtime, Scope};
 
 use super::activity::Counters;
-use super::lock;
 use super::locks::{Held, Locks};
 use super::looks::Looks;
 use super::operations::Operations;
@@ -19,6 +18,7 @@ use super::uploads::Uploads;
 use crate::backend::{Backend, BackendError};
 use crate::config::Config;
 use crate::database::{Database, DatabaseError, Row};
+use crate::lock::lock;
 
 /// What the calls of a server share.
 pub(crate) struct Shared {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use super::lock;
+use crate::lock::lock;
 use crate::share::ShareId;
 
 /// How many are remembered. The others wait until some of these are gone.

@@ -10,7 +10,8 @@ use runtime::{Instant, Runtime};
 use tokio::sync::Notify;
 
 use super::shared::Shared;
-use super::{Mode, Outcome, lock};
+use super::{Mode, Outcome};
+use crate::lock::lock;
 
 /// The pause before the first new attempt.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);

@@ -11,12 +11,12 @@ use protocol::server::{ServerError, ShareWriter};
 use runtime::{Instant, Scope, reached, relapse};
 
 use super::activity::Doing;
-use super::lock;
 use super::locks::Held;
 use super::shared::Shared;
 use crate::backend::{BackendError, Incoming};
 use crate::config::LEASE;
 use crate::database::{AccountId, Epoch};
+use crate::lock::lock;
 use crate::share::{Kind, ShareId};
 
 /// An upload in progress, or one that is over and whose writer is still about.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use super::lock;
 use super::upload::Upload;
+use crate::lock::lock;
 use crate::share::ShareId;
 
 /// The uploads in progress. The size of each is reserved as long as it is here. Clones are the same.
