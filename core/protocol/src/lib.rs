@@ -79,8 +79,9 @@
 //!
 //! Around these: [`spans`] keeps the books of which bytes were asked for and received; [`chain_order`]
 //! reproduces the one detail in which shares of real uploaders are not canonical; [`lease_secret`] derives
-//! what a client shows a server to keep its shares alive; [`server`] is the trait in which client and
-//! server meet; [`base32`] and [`netstring`] are the spellings beneath.
+//! what a client shows a server to keep its shares alive, [`mutable_keys`] what it shows to change them;
+//! [`server`] is the trait in which client and server meet; [`base32`] and [`netstring`] are the spellings
+//! beneath.
 
 pub mod base32;
 pub mod cap;
@@ -94,6 +95,7 @@ pub mod hash_tree;
 pub mod ids;
 pub mod layout;
 pub mod lease_secret;
+pub mod mutable_keys;
 pub mod netstring;
 pub mod segmentation;
 pub mod server;

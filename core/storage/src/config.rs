@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use runtime::relapse;
+
+use crate::share::Kind;
+
 /// How long a client's lease lasts, in seconds: 31 days, fixed (§4).
 pub const LEASE: u64 = 31 * 24 * 60 * 60;
 
@@ -90,6 +94,26 @@ impl Default for Config {
     }
 }
 
+impl Expire {
+    /// Whether a lease on a share of this kind is over: renewed and expiring at these times (none is never), in seconds
+    /// since the Unix epoch.
+    pub fn is_over(&self, kind: Kind, renewed: u64, expires: Option<u64>, now: u64) -> bool {
+        let excepted = match kind {
+            Kind::Immutable => !self.immutable,
+            Kind::Mutable => !self.mutable,
+            Kind::Corrupted => false,
+        };
+        let Some(expires) = expires.filter(|_| self.enabled && !excepted) else { return false };
+        match self.mode {
+            // The age of a lease, and a moment in time.
+            ExpireMode::Age(None) if relapse!("lease-A1") => now.saturating_sub(renewed) > expires,
+            ExpireMode::Age(None) => expires < now,
+            ExpireMode::Age(Some(length)) => renewed < now.saturating_sub(length),
+            ExpireMode::CutOff(time) => renewed < time,
+        }
+    }
+}
+
 impl Default for Expire {
     fn default() -> Self {
         Expire { enabled: false, mode: ExpireMode::Age(None), mutable: true, immutable: true }
@@ -104,6 +128,41 @@ impl Default for Crawl {
             slice: Duration::from_secs(1),
             duty: 0.1,
             longest_sleep: Duration::from_secs(299),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of leasedb-and-storage §6 and the rules of §10.
+    #[test]
+    fn leases_end_by_the_mode_and_the_kind() {
+        let now = 1_700_000_000;
+        let on = |mode| Expire { enabled: true, mode, ..Expire::default() };
+        let over =
+            |policy: &Expire, renewed| policy.is_over(Kind::Immutable, renewed, Some(renewed + LEASE), now);
+        let natural = on(ExpireMode::Age(None));
+        assert!(over(&natural, now - LEASE - 1) && !over(&natural, now - LEASE));
+        let short = on(ExpireMode::Age(Some(60)));
+        assert!(over(&short, now - 61) && !over(&short, now - 60));
+        let cut = on(ExpireMode::CutOff(now - 500));
+        assert!(over(&cut, now - 501) && !over(&cut, now - 500));
+        assert!(!over(&Expire { enabled: false, ..natural.clone() }, 0));
+        for policy in [&natural, &short, &cut] {
+            assert!(!policy.is_over(Kind::Mutable, 0, None, now), "what never expires never ends");
+        }
+        let mutable = Expire { immutable: false, ..natural.clone() };
+        let immutable = Expire { mutable: false, ..natural };
+        for (kind, ends) in
+            [(Kind::Immutable, [false, true]), (Kind::Mutable, [true, false]), (Kind::Corrupted, [true; 2])]
+        {
+            assert_eq!(
+                [&mutable, &immutable].map(|policy| policy.is_over(kind, 0, Some(1), now)),
+                ends,
+                "{kind:?}"
+            );
         }
     }
 }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use protocol::StorageIndex;
 use protocol::server::{Allocate, Allocated, ServerError, ServerId, ShareNumber, ShareReader, StorageServer};
 use runtime::real::RealWorld;
+use storage::config::{Expire, ExpireMode};
+use storage::share::{Kind, Prefix};
 use storage::{OpenError, ShareDirectory};
 use tempfile::TempDir;
 
@@ -389,4 +391,81 @@ async fn what_is_no_storage_directory_is_not_served() {
         let opened = ShareDirectory::open(RealWorld::runtime(), &path, id()).await;
         assert!(matches!(opened, Err(OpenError::NoShares(named)) if named == path));
     }
+}
+
+/// A mutable share file without leases, as another program would have written it.
+fn slot_file(data: &[u8]) -> Vec<u8> {
+    let numbers = [data.len() as u64, 468 + data.len() as u64].map(u64::to_be_bytes).concat();
+    let magic = b"Tahoe mutable container v1\n\x75\x09\x44\x03\x8e";
+    [&magic[..], &[b'N'; 20], &[b'E'; 32], &numbers, &[0; 368], data, &[0; 4]].concat()
+}
+
+fn expire(mode: ExpireMode) -> Expire {
+    Expire { enabled: true, mode, ..Expire::default() }
+}
+
+#[tokio::test]
+async fn mutable_shares_are_leased_and_otherwise_left_alone() {
+    let place = Place::new().await;
+    place.plant("0", &slot_file(b"data"));
+    place.plant("1", &[&slot_file(b"data")[..92], &[0xff; 8], &slot_file(b"data")[100..]].concat());
+    place.plant("2", &share_file(2, 4, 0, &[b"fine"]));
+    assert_eq!(place.shares().await, [2]);
+    place.server.add_lease(INDEX, RENEW, CANCEL).await.unwrap();
+    place.server.add_lease(INDEX, RENEW, CANCEL).await.unwrap();
+    let slot = place.file(0);
+    assert_eq!(slot.len(), 476);
+    assert_eq!(slot[100..104], [0, 0, 0, 1]);
+    assert_eq!(slot[108..192], [&RENEW[..], &CANCEL, &[b'N'; 20]].concat(), "in clear, and its own node's");
+    assert_eq!(slot[192..], slot_file(b"data")[192..], "one lease");
+    assert_eq!(place.file(2).len(), 16 + 72, "one without a place for leases harms no other");
+    let allocated = place.allocate(&[0, 1, 2, 3], 4).await;
+    assert_eq!(allocated.already.into_iter().collect::<Vec<_>>(), [2]);
+    assert_eq!(allocated.writers.into_keys().collect::<Vec<_>>(), [3], "what is there is not replaced");
+
+    let found = place.server.leases(Prefix::of(&INDEX)).await.unwrap();
+    let names: Vec<_> = found.iter().map(|file| file.id.share).collect();
+    assert_eq!(names, [0, 1, 2]);
+    let held = found[0].found.as_ref().unwrap();
+    assert_eq!((held.kind, held.size, held.used), (Kind::Mutable, 4, 476));
+    assert_eq!(held.leases.iter().map(|lease| lease.owner).collect::<Vec<_>>(), [1]);
+    assert!(u64::from(held.leases[0].expires) >= RealWorld::runtime().unix_time().as_secs() + DAYS_31 - 3600);
+    assert!(found[1].found.as_ref().is_err_and(|why| why.contains("extra leases")));
+    let held = found[2].found.as_ref().unwrap();
+    assert_eq!((held.kind, held.size, held.leases.len()), (Kind::Immutable, 4, 1));
+    assert_eq!(place.server.leases(Prefix::nth(3).unwrap()).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn leases_that_are_over_end_and_so_do_shares_without_any_left() {
+    let place = Place::new().await;
+    let now = u32::try_from(RealWorld::runtime().unix_time().as_secs()).unwrap();
+    let (over, fresh) = (now - 60, now + 31 * 86_400 - 60);
+    place.plant("0", &share_file(1, 4, 1, &[b"gone", &lease(7, RENEW, over)]));
+    place.plant("1", &share_file(1, 4, 2, &[b"kept", &lease(7, RENEW, over), &lease(8, [1; 32], fresh)]));
+    place.plant("2", &share_file(2, 4, 0, &[b"free"]));
+    place.plant("3", &share_file(9, 4, 0, &[b"odd!"]));
+    let mut slot = slot_file(b"data");
+    slot[100..108].copy_from_slice(&[1u32, over].map(u32::to_be_bytes).concat());
+    place.plant("4", &slot);
+    let prefix = Prefix::of(&INDEX);
+
+    let off = place.server.expire(prefix, Expire::default()).await.unwrap();
+    assert_eq!((off.examined, off.leases, off.shares, off.given), (5, 0, 0, 0));
+    assert_eq!(place.server.leases(prefix).await.unwrap().len(), 5);
+
+    let spared = Expire { mutable: false, ..expire(ExpireMode::Age(None)) };
+    let done = place.server.expire(prefix, spared).await.unwrap();
+    assert_eq!((done.examined, done.leases, done.shares, done.bytes, done.given), (5, 2, 1, 88, 1));
+    assert_eq!(done.unusable.iter().map(|(id, _)| id.share).collect::<Vec<_>>(), [3]);
+    assert_eq!(place.file(1), share_file(1, 4, 1, &[b"kept", &lease(8, [1; 32], fresh)]));
+    assert!((u64::from(now) + 60 * 86_400..).contains(&last_expiry(&place.file(2))), "not for ever");
+    assert_eq!(place.file(4), slot);
+    assert!(!place.path(SHARESET).join("0").exists());
+
+    let done = place.server.expire(prefix, expire(ExpireMode::Age(Some(30)))).await.unwrap();
+    assert_eq!((done.examined, done.leases, done.shares), (4, 2, 2), "renewed a minute ago, and long ago");
+    let done = place.server.expire(prefix, expire(ExpireMode::CutOff(u64::MAX))).await.unwrap();
+    assert_eq!((done.examined, done.leases, done.shares), (2, 1, 1));
+    assert_eq!(place.file(3), share_file(9, 4, 0, &[b"odd!"]), "what is no share is no one's to delete");
 }

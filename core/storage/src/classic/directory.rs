@@ -24,7 +24,7 @@ use crate::container::record::LeaseRequest;
 use crate::error::StorageError;
 use crate::layout::{below, parse_share};
 use crate::lock::lock;
-use crate::share::Kind;
+use crate::share::{Kind, Prefix};
 
 /// A storage server over one Tahoe-LAFS storage directory.
 ///
@@ -60,6 +60,10 @@ impl ShareDirectory {
         Self::open_as(runtime, path, id, Access::Read).await
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+
     async fn open_as(runtime: Runtime, path: &Path, id: ServerId, access: Access) -> Result<Self, OpenError> {
         let (handle, root) = (runtime.clone(), path.to_owned());
         let room = runtime.blocking("open storage directory", move || room(&*handle.files(), root, access));
@@ -82,7 +86,7 @@ impl ShareDirectory {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
+pub(crate) enum Access {
     Read,
     Write,
 }
@@ -268,17 +272,39 @@ impl Shared {
         uploads.abandoned.push(incoming);
     }
 
-    fn still(&self) -> std::sync::RwLockReadGuard<'_, ()> {
+    pub fn id(&self) -> &ServerId {
+        &self.id
+    }
+
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Until dropped, nothing is changed by anyone else of this server.
+    pub fn still(&self) -> std::sync::RwLockReadGuard<'_, ()> {
         self.disk.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn share(&self, index: &StorageIndex, share: ShareNumber) -> PathBuf {
+    pub fn share(&self, index: &StorageIndex, share: ShareNumber) -> PathBuf {
         self.shareset(index).join(share.to_string())
     }
 
     /// Seconds since the Unix epoch.
-    fn now(&self) -> u64 {
+    pub fn now(&self) -> u64 {
         self.runtime.unix_time().as_secs()
+    }
+
+    /// Where complete shares under a prefix are.
+    pub fn prefix(&self, prefix: Prefix) -> PathBuf {
+        self.root.join("shares").join(prefix.to_string())
+    }
+
+    /// The names in a directory; none when it is not there.
+    pub fn names(&self, directory: &Path) -> Result<Vec<PathBuf>, StorageError> {
+        match self.files().list(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            names => Ok(names?),
+        }
     }
 
     /// All sound complete shares of a file, in order.
@@ -289,13 +315,8 @@ impl Shared {
     ) -> Result<BTreeMap<ShareNumber, Container>, StorageError> {
         let files = self.files();
         let shareset = self.shareset(index);
-        let names = match files.list(&shareset) {
-            Ok(names) => names,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
         let mut complete = BTreeMap::new();
-        for share in names.iter().filter_map(|name| parse_share(name)) {
+        for share in self.names(&shareset)?.iter().filter_map(|name| parse_share(name)) {
             match Container::open(&*files, &shareset.join(share.to_string()), mode) {
                 Ok(container) => {
                     complete.insert(share, container);

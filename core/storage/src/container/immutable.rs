@@ -151,10 +151,11 @@ impl Immutable {
 pub(crate) fn create(file: &dyn File, data_len: u64, leases: &[LeaseRequest]) -> Result<(), StorageError> {
     file.write_all_at(0, &Header::bytes(data_len, leases.len() as u32))?;
     let records: Vec<_> = leases.iter().flat_map(|request| request.lease(Version::V2).to_record()).collect();
-    Ok(match records.is_empty() {
+    match records.is_empty() {
         true => file.set_len(HEADER + data_len)?,
         false => file.write_all_at(HEADER + data_len, &records)?,
-    })
+    }
+    Ok(())
 }
 
 /// The true length of the data, by leasedb-and-storage §14.

@@ -7,6 +7,8 @@ pub(crate) mod filling;
 pub(crate) mod immutable;
 pub(crate) mod mutable;
 pub(crate) mod record;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
@@ -67,7 +69,10 @@ impl Container {
         if files.kind(path)? != FileKind::File {
             return Err(Flaw::NotAFile.into());
         }
-        let file = files.open(path, mode)?;
+        Container::of(files.open(path, mode)?)
+    }
+
+    fn of(file: Box<dyn File>) -> Result<Container, StorageError> {
         let length = file.len()?;
         let mut head = [0; HEAD];
         let got = file.read_full_at(0, &mut head)?;

@@ -242,8 +242,10 @@ pub(crate) fn write_changed(
         }
     }
     for (offset, bytes) in &change.writes {
-        let room = after.saturating_sub(*offset).min(bytes.len() as u64);
-        file.write_all_at(DATA + offset, &bytes[..room as usize])?;
+        match after.saturating_sub(*offset).min(bytes.len() as u64) {
+            0 => {}
+            room => file.write_all_at(DATA + offset, &bytes[..room as usize])?,
+        }
     }
     Ok(DATA + after + COUNT)
 }

@@ -109,6 +109,8 @@ fn stored(version: Version, secret: &LeaseSecret) -> [u8; 32] {
 mod tests {
     use super::*;
     use crate::config::LEASE;
+    use protocol::StorageIndex;
+    use protocol::lease_secret::LeaseSecrets;
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -141,6 +143,18 @@ mod tests {
             assert!(Lease::from_record(&lease.to_record()) == lease);
             assert!(Lease::from_slot(&lease.to_slot(&[9; 20])) == lease);
         }
+    }
+
+    /// What is stored of the secrets of the worked example of §5.
+    #[test]
+    fn stored_secrets() {
+        let index = StorageIndex(*b"storage indexxxx");
+        let client = LeaseSecrets::of_client(&std::array::from_fn::<u8, 32, _>(|byte| byte as u8));
+        let LeaseSecrets { renew, cancel } =
+            client.of_file(&index).of_bucket(&std::array::from_fn(|byte| byte as u8));
+        let lease = LeaseRequest { owner: 0, renew, cancel, now: 0, lasts: LEASE }.lease(Version::V2);
+        assert_eq!(hex(&lease.renew), "12dd95f790214310dd29b2f2a7930ddf248c878b5b519556ce58802e1c7a31ea");
+        assert_eq!(hex(&lease.cancel), "d25434ce607f92007f16b5b744cb51c1d7e1fb76e43c51b1b4e575dbbff9477b");
     }
 
     #[test]
