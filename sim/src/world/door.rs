@@ -10,9 +10,10 @@ use runtime::files::Files;
 use runtime::net::Network;
 use runtime::{BoxFuture, Instant, TaskHandle, World};
 
+use super::Actor;
 use super::clock;
 use super::context;
-use super::disk::Disk;
+use super::disk::DoorFiles;
 use super::executor::{self, TaskFuture, TimerKey};
 use super::knobs;
 use super::net::SimNetwork;
@@ -20,21 +21,20 @@ use crate::trace;
 
 /// One actor's door, for one life of it. After a crash nothing gets through any more.
 pub(crate) struct Door {
-    pub(crate) actor: u32,
+    pub(crate) actor: Actor,
     pub(crate) life: u32,
-    pub(crate) disk: Disk,
 }
 
 impl Door {
     fn is_open(&self) -> bool {
-        executor::is_alive(self.actor, self.life)
+        executor::is_alive(self.actor.id, self.life)
     }
 }
 
 impl World for Door {
     fn spawn(&self, kind: &'static str, index: u64, future: TaskFuture) -> Box<dyn TaskHandle> {
         context::burn();
-        let task = if self.is_open() { executor::spawn(self.actor, kind, index, future) } else { None };
+        let task = if self.is_open() { executor::spawn(self.actor.id, kind, index, future) } else { None };
         Box::new(SimTask(task))
     }
 
@@ -50,7 +50,7 @@ impl World for Door {
 
     fn unix_time(&self) -> Duration {
         context::burn();
-        clock::unix_time(self.actor)
+        clock::unix_time(self.actor.id)
     }
 
     fn fill_entropy(&self, bytes: &mut [u8]) {
@@ -67,7 +67,7 @@ impl World for Door {
         if !self.is_open() {
             return;
         }
-        let delay = knobs::job_delay();
+        let delay = knobs::job_delay() + self.actor.disk.job_delay();
         let started = Instant::from_nanos(context::now() + delay);
         let alarm = (delay > 0).then(|| Alarm { deadline: started.as_nanos(), timer: None });
         let task = async move {
@@ -76,17 +76,17 @@ impl World for Door {
             }
             job();
         };
-        executor::spawn(self.actor, kind, 0, Box::pin(task));
+        executor::spawn(self.actor.id, kind, 0, Box::pin(task));
     }
 
     fn files(&self) -> Arc<dyn Files> {
         context::burn();
-        Arc::new(self.disk.clone())
+        Arc::new(DoorFiles::new(self.actor.clone(), self.life))
     }
 
     fn network(&self) -> Arc<dyn Network> {
         context::burn();
-        Arc::new(SimNetwork::of(self.actor))
+        Arc::new(SimNetwork::of(self.actor.id))
     }
 }
 

@@ -66,6 +66,7 @@ impl World {
         knobs::set(case.knobs, case.seed);
         own_faults::start(&case.faults);
         clock::start(&case.faults);
+        disk::start(&case.faults);
         lives::reset();
         operation::start(&case.cancels);
         DEADLINE.set(u64::MAX);
@@ -79,8 +80,9 @@ impl World {
 
     /// A new actor.
     pub fn actor(&self, name: impl Into<String>) -> Actor {
-        let id = executor::with(|executor| executor.add_actor(name.into()));
-        Actor { id, disk: Disk::default() }
+        let name = name.into();
+        let disk = Disk::new(&name);
+        Actor { id: executor::with(|executor| executor.add_actor(name)), disk }
     }
 
     /// Simulated time since the run began.
@@ -159,8 +161,7 @@ impl World {
 impl Actor {
     /// The actor's door, for its present life. After a crash it opens to nothing any more.
     pub fn runtime(&self) -> Runtime {
-        let life = executor::with(|executor| executor.actors[self.id as usize].life);
-        Runtime::new(Arc::new(Door { actor: self.id, life, disk: self.disk.clone() }))
+        Runtime::new(Arc::new(Door { actor: self.clone(), life: self.life() }))
     }
 
     /// The actor's number in this run.

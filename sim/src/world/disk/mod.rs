@@ -1,210 +1,243 @@
-//! An actor's disk: files in memory that survive its crashes.
+//! An actor's disk: files in memory that survive its crashes, as far as a disk's do.
 //!
-//! Every write is durable at once here; what a real disk may lose or tear is not simulated yet.
+//! A disk has two images: what a running process sees, and what is durable, with an ordered list of the changes that lie
+//! between them. A process that ends loses neither; when the power goes, any part of the changes may survive.
+//!
+//! An actor reaches its disk through its door, in one life of it: there operations are counted, and fail, rot or end the
+//! life as the case says. [`Disk`] is the same disk as its owner, the scenario, sees it: whole, and without trouble.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+mod door;
+mod fate;
+mod inode;
+mod pages;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod trouble;
+
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use runtime::files::{File, FileKind, Files, OpenMode};
-use xxhash_rust::xxh3::xxh3_64;
 
-use crate::trace;
+use crate::fault::CrashKind;
+pub(super) use door::DoorFiles;
+use fate::Fate;
+use inode::FileRef;
+use tree::{Deed, Tree};
+use trouble::Trouble;
+pub(super) use trouble::start;
 
-/// A disk; clones are the same disk.
-#[derive(Clone, Default)]
-pub struct Disk(Arc<Mutex<Content>>);
+/// A disk; clones are the same disk. As [`Files`], it does at once what it is told, whatever the case says, and as
+/// durably as what the actor does itself: what a scenario puts there before anything runs, it makes durable with
+/// [`sync_all`](Disk::sync_all).
+#[derive(Clone)]
+pub struct Disk(Arc<Mutex<State>>);
 
-#[derive(Default)]
-struct Content {
-    files: BTreeMap<PathBuf, Arc<Mutex<Vec<u8>>>>,
-    dirs: BTreeSet<PathBuf>,
+struct State {
+    tree: Tree,
+    trouble: Trouble,
+    /// The number of the last handle.
+    handles: u64,
 }
 
-/// What all files of a disk may come to together.
-const CAPACITY: u64 = 1 << 30;
-
 impl Disk {
-    /// Sets what all files of the disk may come to together, in bytes. The default is 1 GiB.
-    pub fn set_capacity(&self, _bytes: u64) {}
+    /// The disk of an actor of that name.
+    pub(super) fn new(actor: &str) -> Disk {
+        let trouble = Trouble::of(actor);
+        let mut tree = Tree::default();
+        if trouble.has_power_loss() {
+            tree.track();
+        }
+        Disk(Arc::new(Mutex::new(State { tree, trouble, handles: 0 })))
+    }
 
-    /// Makes all that is on the disk durable: for what a scenario puts there before anything runs.
-    pub fn sync_all(&self) {}
+    /// Sets what all files of the disk may come to together, in bytes. The default is 1 GiB.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.lock().tree.capacity = bytes;
+    }
+
+    /// Makes all that is on the disk durable.
+    pub fn sync_all(&self) {
+        self.lock().tree.sync_all();
+    }
+
+    /// Says that the power may go: needed before [`Actor::crash_with`](super::Actor::crash_with), for what is durable is
+    /// only kept account of when it matters. A disk for which the case has a power loss does so anyway.
+    pub fn track(&self) {
+        let tree = &mut self.lock().tree;
+        if !tree.is_tracked() {
+            tree.track();
+        }
+    }
 
     /// Ends the trouble with the disk: what is full or slow is so no more, and no further fault of the case strikes it.
-    pub fn heal(&self) {}
+    pub fn heal(&self) {
+        self.lock().trouble.heal();
+    }
 
-    /// The bits that rotted, each by its file and byte, where the file still exists.
+    /// The bits that rotted, each by its file and byte, where the file still has a name.
     pub fn rotten(&self) -> Vec<(PathBuf, u64)> {
-        Vec::new()
+        let files = self.lock().tree.files();
+        let of_file = |(path, file): (PathBuf, FileRef)| {
+            let rotten = file.lock().rotten.clone();
+            rotten.into_iter().map(move |at| (path.clone(), at)).collect::<Vec<_>>()
+        };
+        files.into_iter().flat_map(of_file).collect()
+    }
+
+    /// How many operations the actor has made: those that change the disk, and others.
+    pub fn operations(&self) -> [u32; 2] {
+        self.lock().trouble.counts()
     }
 
     /// As [`Actor::expose_disk`](super::Actor::expose_disk).
-    pub(super) fn expose(&self, _kinds: &'static [&'static str]) {}
+    pub(super) fn expose(&self, kinds: &'static [&'static str]) {
+        self.lock().trouble.exposed = kinds;
+    }
 
-    /// Its actor goes down.
-    pub(super) fn went_down(&self, _how: crate::fault::CrashKind, _survivors: u64) {}
+    /// Its actor goes down, in the middle of nothing.
+    pub(super) fn went_down(&self, how: CrashKind, survivors: u64) {
+        self.lock().crash(how, survivors, None);
+    }
 
-    fn lock(&self) -> MutexGuard<'_, Content> {
+    /// By how many nanoseconds the next job of its actor begins late.
+    pub(super) fn job_delay(&self) -> u64 {
+        self.lock().trouble.job_delay()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn perform(&self, deed: Deed<'_>) -> io::Result<()> {
+        self.lock().tree.perform(&deed)
+    }
 }
 
-fn bytes_of(file: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
-    file.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Content {
-    fn used(&self) -> u64 {
-        self.files.values().map(|file| bytes_of(file).len() as u64).sum()
+impl State {
+    /// The actor goes down, perhaps in the middle of a deed.
+    fn crash(&mut self, how: CrashKind, survivors: u64, deed: Option<&Deed<'_>>) {
+        let mut fate = Fate::of(survivors);
+        match (how, deed) {
+            (CrashKind::Process, Some(deed)) => self.tree.perform_partly(deed, &mut fate),
+            (CrashKind::Process, None) => {}
+            (CrashKind::Power, deed) => {
+                assert!(
+                    self.tree.is_tracked(),
+                    "a power loss on a disk of which `Disk::track` was not called in time"
+                );
+                // What had begun may survive like all that had been done. A sync that did not return promised nothing.
+                if let Some(deed) = deed.filter(|deed| !matches!(deed, Deed::Sync(_) | Deed::SyncDir(_))) {
+                    // Nobody is left to be told that it failed.
+                    drop(self.tree.perform(deed));
+                }
+                self.tree.lose_power(&mut fate);
+            }
+        }
     }
 
-    fn need_dir(&self, path: &Path) -> io::Result<()> {
-        match path.parent() {
-            Some(dir) if dir != Path::new("") && dir != Path::new("/") && !self.dirs.contains(dir) => {
-                Err(io::ErrorKind::NotFound.into())
+    /// Opens a file that is there, or that may be made; says whether it must be.
+    fn find_to_open(&self, path: &Path, mode: OpenMode) -> io::Result<Option<FileRef>> {
+        match (self.tree.file(path), mode) {
+            (Ok(_), OpenMode::CreateNew) => Err(ErrorKind::AlreadyExists.into()),
+            (Ok(file), _) => Ok(Some(file)),
+            (Err(error), OpenMode::CreateNew | OpenMode::CreateOrOpen)
+                if error.kind() == ErrorKind::NotFound =>
+            {
+                Ok(None)
             }
-            _ => Ok(()),
+            (Err(error), _) => Err(error),
         }
     }
 }
 
 impl Files for Disk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn File>> {
-        let mut content = self.lock();
-        if content.dirs.contains(path) {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        let bytes = match (content.files.get(path), mode) {
-            (Some(_), OpenMode::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
-            (Some(bytes), _) => bytes.clone(),
-            (None, OpenMode::Read | OpenMode::Write) => return Err(io::ErrorKind::NotFound.into()),
-            (None, OpenMode::CreateNew | OpenMode::CreateOrOpen) => {
-                content.need_dir(path)?;
-                let bytes = Arc::<Mutex<Vec<u8>>>::default();
-                content.files.insert(path.into(), bytes.clone());
-                bytes
+        let mut state = self.lock();
+        let file = match state.find_to_open(path, mode)? {
+            Some(file) => file,
+            None => {
+                state.tree.perform(&Deed::Create(path))?;
+                state.tree.file(path)?
             }
         };
-        Ok(Box::new(DiskFile { bytes, disk: self.clone(), writable: mode != OpenMode::Read }))
+        Ok(Box::new(OwnersFile { file, disk: self.clone(), writable: mode != OpenMode::Read }))
     }
 
     fn kind(&self, path: &Path) -> io::Result<FileKind> {
-        let content = self.lock();
-        match (content.files.contains_key(path), content.dirs.contains(path)) {
-            (true, _) => Ok(FileKind::File),
-            (_, true) => Ok(FileKind::Directory),
-            _ => Err(io::ErrorKind::NotFound.into()),
-        }
+        self.lock().tree.kind(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
-        let content = self.lock();
-        if !content.dirs.contains(dir) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let here = |path: &&PathBuf| path.parent() == Some(dir);
-        let paths = content.files.keys().filter(here).chain(content.dirs.iter().filter(here));
-        let names: BTreeSet<_> = paths.filter_map(|path| path.file_name().map(PathBuf::from)).collect();
-        Ok(names.into_iter().collect())
+        self.lock().tree.list(dir)
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        let mut content = self.lock();
-        for dir in dir.ancestors().filter(|dir| *dir != Path::new("")) {
-            if content.files.contains_key(dir) {
-                return Err(io::ErrorKind::NotADirectory.into());
-            }
-            content.dirs.insert(dir.into());
-        }
-        Ok(())
+        self.perform(Deed::MakeDirs(dir))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.lock().files.remove(path).map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
+        self.perform(Deed::RemoveFile(path))
     }
 
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        match self.list(dir)?.is_empty() {
-            true => {
-                self.lock().dirs.remove(dir);
-                Ok(())
-            }
-            false => Err(io::ErrorKind::DirectoryNotEmpty.into()),
-        }
+        self.perform(Deed::RemoveDir(dir))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut content = self.lock();
-        content.need_dir(to)?;
-        let file = content.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        content.files.insert(to.into(), file);
-        Ok(())
+        self.perform(Deed::Rename(from, to))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.kind(dir).map(|_| ())
+        self.perform(Deed::SyncDir(dir))
     }
 
     fn available_space(&self, _path: &Path) -> io::Result<u64> {
-        Ok(CAPACITY.saturating_sub(self.lock().used()))
+        Ok(self.lock().tree.room())
     }
 }
 
-struct DiskFile {
-    bytes: Arc<Mutex<Vec<u8>>>,
+/// A file as the disk's owner has it open.
+struct OwnersFile {
+    file: FileRef,
     disk: Disk,
     writable: bool,
 }
 
-impl DiskFile {
-    fn resize(&self, length: u64) -> io::Result<()> {
+impl OwnersFile {
+    fn write(&self, deed: Deed<'_>) -> io::Result<()> {
         if !self.writable {
-            return Err(io::ErrorKind::PermissionDenied.into());
+            return Err(ErrorKind::PermissionDenied.into());
         }
-        let old = bytes_of(&self.bytes).len() as u64;
-        if length > old && length - old > CAPACITY.saturating_sub(self.disk.lock().used()) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        bytes_of(&self.bytes).resize(length as usize, 0);
-        Ok(())
+        self.disk.perform(deed)
     }
 }
 
-impl File for DiskFile {
+impl File for OwnersFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = bytes_of(&self.bytes);
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-        let count = buffer.len().min(bytes.len() - start);
-        buffer[..count].copy_from_slice(&bytes[start..start + count]);
-        Ok(count)
+        Ok(self.file.lock().read_at(offset, buffer))
     }
 
     fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let end = offset.checked_add(bytes.len() as u64).ok_or(io::ErrorKind::FileTooLarge)?;
-        self.resize(end.max(self.len()?))?;
-        bytes_of(&self.bytes)[offset as usize..end as usize].copy_from_slice(bytes);
-        let hash = trace::mix(xxh3_64(bytes), offset);
-        trace::with_recording(|recording| {
-            recording.effect("write to a file, what and where has the hash", hash)
-        });
-        Ok(())
+        self.write(Deed::Write(&self.file, offset, bytes))
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(bytes_of(&self.bytes).len() as u64)
+        Ok(self.file.lock().len())
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.resize(length)
+        self.write(Deed::SetLen(&self.file, length))
     }
 
+    /// The owner asks nobody: the file may well be the actor's at the moment.
     fn lock(&self) -> io::Result<()> {
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        Ok(())
+        self.disk.perform(Deed::Sync(&self.file))
     }
 }
