@@ -2,7 +2,7 @@
 
 use protocol::server::ServerError;
 
-use super::ReconcileError;
+use super::{Closed, ReconcileError};
 use crate::backend::BackendError;
 use crate::database::{DatabaseError, Refused};
 
@@ -29,7 +29,14 @@ impl From<ReconcileError> for ServerError {
         match error {
             ReconcileError::Backend(error) => error.into(),
             ReconcileError::Database(error) => error.into(),
+            ReconcileError::Closed(closed) => closed.into(),
         }
+    }
+}
+
+impl From<Closed> for ServerError {
+    fn from(closed: Closed) -> Self {
+        ServerError::Refused(closed.to_string())
     }
 }
 

@@ -32,7 +32,7 @@ impl Shared {
         };
         let shared = self.clone();
         let look = async move { Ok(shared.look(&held, Mode::Request).await?) };
-        self.operations.run("look", look).await
+        self.operations.run("look", look).await?
     }
 
     /// The immutable shares that clients may read.
@@ -121,6 +121,6 @@ impl ShareReader for Reader {
 
     async fn advise_corrupt_share(&self, reason: &str) -> Result<(), ServerError> {
         let advise = self.shared.clone().advise(self.id, reason.to_owned());
-        self.shared.operations.run("advise_corrupt_share", advise).await
+        self.shared.operations.run("advise_corrupt_share", advise).await?
     }
 }

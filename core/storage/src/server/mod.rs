@@ -52,6 +52,7 @@ use crate::lock::lock;
 use crate::share::ShareId;
 
 pub use activity::Activity;
+pub use operations::Closed;
 pub use step::Step;
 
 /// How long the start waits for recovery.
@@ -136,6 +137,9 @@ pub enum ReconcileError {
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// The server is closed.
+    #[error(transparent)]
+    Closed(#[from] Closed),
 }
 
 impl Server {
@@ -194,14 +198,15 @@ impl Server {
     /// Makes database and backend agree about one file (§10): takes its lock, reads both sides again, and does what
     /// must happen to each of its shares.
     pub async fn reconcile(&self, index: StorageIndex, mode: Mode) -> Result<Vec<Finding>, ReconcileError> {
-        self.0.reconcile(index, mode).await
+        let shared = self.0.clone();
+        self.0.operations.run("reconcile", async move { shared.reconcile(index, mode).await }).await?
     }
 
     /// Keeps a client's report about a damaged share, also about one that clients are not shown.
     ///
     /// Errors: [`ServerError::NoSuchShare`] when the server knows none, [`ServerError::Disk`].
     pub async fn advise_corrupt_share(&self, id: ShareId, reason: &str) -> Result<(), ServerError> {
-        self.0.operations.run("advise_corrupt_share", self.0.clone().advise(id, reason.to_owned())).await
+        self.0.operations.run("advise_corrupt_share", self.0.clone().advise(id, reason.to_owned())).await?
     }
 
     /// The uploads in progress and their sizes, which are reserved: for looking at a running server.
@@ -267,7 +272,7 @@ impl StorageServer for Server {
     }
 
     async fn allocate_buckets(&self, request: Allocate) -> Result<Allocated, ServerError> {
-        self.0.operations.run("allocate_buckets", self.0.clone().allocate(request)).await
+        self.0.operations.run("allocate_buckets", self.0.clone().allocate(request)).await?
     }
 
     /// The secrets are not looked at (§19): all clients share one lease.
@@ -277,7 +282,7 @@ impl StorageServer for Server {
         _renew: LeaseSecret,
         _cancel: LeaseSecret,
     ) -> Result<(), ServerError> {
-        self.0.operations.run("add_lease", self.0.clone().add_lease(index)).await
+        self.0.operations.run("add_lease", self.0.clone().add_lease(index)).await?
     }
 }
 
@@ -295,10 +300,10 @@ impl SlotServer for Server {
         length: u64,
     ) -> Result<Bytes, ServerError> {
         let read = self.0.clone().read_slot(ShareId { index, share }, (offset, length));
-        self.0.operations.run("read slot", read).await
+        self.0.operations.run("read slot", read).await?
     }
 
     async fn read_test_write(&self, request: ReadTestWrite) -> Result<ReadTestWritten, ServerError> {
-        self.0.operations.run("read-test-write", self.0.clone().read_test_write(request)).await
+        self.0.operations.run("read-test-write", self.0.clone().read_test_write(request)).await?
     }
 }

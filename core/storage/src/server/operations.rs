@@ -4,11 +4,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use protocol::server::ServerError;
 use runtime::{Runtime, Scope};
 use tokio::sync::oneshot;
 
 use crate::lock::lock;
+
+/// The server is closed, or was closed in the middle of the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the server is closed")]
+pub struct Closed;
 
 /// The tasks of a server.
 pub(crate) struct Operations {
@@ -35,25 +39,21 @@ impl Operations {
     pub async fn run<T: Send + 'static>(
         &self,
         kind: &'static str,
-        call: impl Future<Output = Result<T, ServerError>> + Send + 'static,
-    ) -> Result<T, ServerError> {
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Closed> {
         let (answer, answered) = oneshot::channel();
         let task = async move {
             // Nobody may be waiting any more: that is the caller's right.
             let _ = answer.send(call.await);
         };
         if !self.spawn(kind, task) {
-            return Err(closed());
+            return Err(Closed);
         }
-        answered.await.unwrap_or_else(|_| Err(closed()))
+        answered.await.map_err(|_| Closed)
     }
 
     /// Takes no more tasks, and gives those that run.
     pub fn close(&self) -> Option<Arc<Scope>> {
         lock(&self.scope).take()
     }
-}
-
-fn closed() -> ServerError {
-    ServerError::Refused("the server is closed".into())
 }

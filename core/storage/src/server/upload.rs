@@ -61,17 +61,17 @@ impl Writer {
 impl ShareWriter for Writer {
     async fn write(&self, offset: u64, bytes: Bytes) -> Result<(), ServerError> {
         let call = self.shared.clone().write_share(self.upload.clone(), offset, bytes);
-        self.shared.operations.run("write share", call).await
+        self.shared.operations.run("write share", call).await?
     }
 
     async fn close(&self) -> Result<(), ServerError> {
         let call = self.shared.clone().close_share(self.upload.clone());
-        self.shared.operations.run("close share", call).await
+        self.shared.operations.run("close share", call).await?
     }
 
     async fn abort(&self) -> Result<(), ServerError> {
         let call = self.shared.clone().abort_share(self.upload.clone(), "the client gave it up");
-        self.shared.operations.run("abort share", call).await
+        self.shared.operations.run("abort share", call).await?
     }
 }
 
