@@ -56,7 +56,7 @@ impl Write<'_> {
 
     /// Notes what a cycle of the crawler found. The last ten are kept.
     pub fn add_crawler_cycle(&mut self, cycle: u64, found: &str) -> Result<(), DatabaseError> {
-        self.replace_cycle(cycle, Some(found.to_owned()))?;
+        self.put_cycle(cycle, Some(found))?;
         let history = self.transaction.open_table(HISTORY).map_err(failed)?;
         let numbers = history.iter().map_err(failed)?;
         let numbers: Result<Vec<u64>, _> =
@@ -64,7 +64,7 @@ impl Write<'_> {
         let numbers = numbers.map_err(failed)?;
         drop(history);
         for number in numbers.iter().rev().skip(CYCLES as usize) {
-            self.replace_cycle(*number, None)?;
+            self.put_cycle(*number, None)?;
         }
         Ok(())
     }
@@ -92,16 +92,18 @@ impl Write<'_> {
         Ok(before.map(|before| before.value().to_owned()))
     }
 
-    fn replace_cycle(&mut self, cycle: u64, found: Option<String>) -> Result<(), DatabaseError> {
-        let before = {
-            let mut table = self.transaction.open_table(HISTORY).map_err(failed)?;
-            let before = match &found {
-                Some(found) => table.insert(cycle, found.as_str()).map_err(failed)?,
-                None => table.remove(cycle).map_err(failed)?,
-            };
-            before.map(|before| before.value().to_owned())
-        };
-        self.can_be_undone_by(Box::new(move |write| write.replace_cycle(cycle, before)));
+    fn put_cycle(&mut self, cycle: u64, found: Option<&str>) -> Result<(), DatabaseError> {
+        let before = self.replace_cycle(cycle, found)?;
+        self.can_be_undone_by(Box::new(move |write| write.replace_cycle(cycle, before.as_deref()).map(drop)));
         Ok(())
+    }
+
+    fn replace_cycle(&mut self, cycle: u64, found: Option<&str>) -> Result<Option<String>, DatabaseError> {
+        let mut table = self.transaction.open_table(HISTORY).map_err(failed)?;
+        let before = match found {
+            Some(found) => table.insert(cycle, found).map_err(failed)?,
+            None => table.remove(cycle).map_err(failed)?,
+        };
+        Ok(before.map(|before| before.value().to_owned()))
     }
 }

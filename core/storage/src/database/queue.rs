@@ -191,7 +191,8 @@ fn run(
     let mut transaction = live.begin_write()?;
     let mut durable = false;
     let mut write = Write::new(&transaction, live.next_epoch.load(Ordering::Relaxed))?;
-    while let Some(work) = batch.next().filter(|_| done.panicked.is_none()) {
+    while done.panicked.is_none() {
+        let Some(work) = batch.next() else { break };
         match work {
             Work::Sync(verdict) | Work::Close(verdict) => {
                 durable = true;

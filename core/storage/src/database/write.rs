@@ -44,10 +44,9 @@ impl<'a> Write<'a> {
 
     /// Takes back what was changed since the last [`Self::keep`].
     pub(super) fn undo(&mut self) -> Result<(), DatabaseError> {
-        while let Some(undo) = self.undo.pop() {
-            undo(self)?;
-        }
-        Ok(())
+        // Taken first: what takes a change back is no change that could be taken back.
+        let changes = std::mem::take(&mut self.undo);
+        changes.into_iter().rev().try_for_each(|undo| undo(self))
     }
 
     /// Keeps what was changed.
@@ -131,5 +130,13 @@ impl<'a> Write<'a> {
     /// As [`Read::leases`](super::Read::leases).
     pub fn leases(&self, id: ShareId) -> Result<BTreeMap<AccountId, Lease>, DatabaseError> {
         read::leases(&self.leases, id)
+    }
+
+    /// Puts a record there that makes no sense.
+    #[cfg(test)]
+    pub(super) fn spoil_row(&mut self, id: ShareId) -> Result<(), DatabaseError> {
+        let before = self.replace_row(share_key(id), Some([9; 35]))?;
+        self.undo.push(Box::new(move |write| write.replace_row(share_key(id), before).map(drop)));
+        Ok(())
     }
 }
