@@ -54,12 +54,6 @@ impl Unfinished {
         self.add(What::Sweep, now);
     }
 
-    /// True when nothing is to be tried again.
-    #[cfg(test)]
-    pub fn is_empty(&self) -> bool {
-        lock(&self.again).is_empty()
-    }
-
     fn add(&self, what: What, now: Instant) {
         let mut again = lock(&self.again);
         if again.len() < REMEMBERED {

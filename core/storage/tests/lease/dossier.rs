@@ -18,7 +18,7 @@ fn expiring() -> Config {
 
 /// L3: a share is uploaded while its predecessor is being deleted.
 #[tokio::test(start_paused = true)]
-async fn nothing_is_uploaded_into_a_share_that_goes() {
+pub async fn nothing_is_uploaded_into_a_share_that_goes() {
     let place = Place::with(expiring()).await;
     place.upload(0, b"abcd").await;
     place.end_leases().await;
@@ -54,7 +54,7 @@ async fn nothing_is_uploaded_into_a_share_that_goes() {
 
 /// L4: a lease comes between the look for leases and the mark.
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_is_granted_keeps_the_share() {
+pub async fn a_lease_that_is_granted_keeps_the_share() {
     let place = Place::with(expiring()).await;
     place.upload(0, b"abcd").await;
     place.upload(1, b"abcd").await;
@@ -83,7 +83,7 @@ async fn a_lease_that_is_granted_keeps_the_share() {
 
 /// L9: uploads that somebody keeps touching, and those that nobody does.
 #[tokio::test(start_paused = true)]
-async fn only_new_bytes_keep_an_upload_open() {
+pub async fn only_new_bytes_keep_an_upload_open() {
     let place = Place::new().await;
     let vanished = place.allocate(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 4).await.unwrap().writers;
     let attacker = &vanished[&0];
@@ -109,7 +109,7 @@ async fn only_new_bytes_keep_an_upload_open() {
 
 /// L10: a backend that deletes nothing for an hour, with a restart in between.
 #[tokio::test(start_paused = true)]
-async fn a_share_that_cannot_be_deleted_yet_is_deleted_in_the_end() {
+pub async fn a_share_that_cannot_be_deleted_yet_is_deleted_in_the_end() {
     for restart in [false, true] {
         let mut place = Place::with(expiring()).await;
         place.upload(0, b"abcd").await;
@@ -130,7 +130,7 @@ async fn a_share_that_cannot_be_deleted_yet_is_deleted_in_the_end() {
 
 /// L13: an outage says nothing about what is there.
 #[tokio::test(start_paused = true)]
-async fn an_outage_is_no_disappearance() {
+pub async fn an_outage_is_no_disappearance() {
     let place = Place::with(expiring()).await;
     place.upload(0, b"abcd").await;
     place.world.set_wall(START + 1000);
@@ -147,7 +147,7 @@ async fn an_outage_is_no_disappearance() {
 
 /// L14: a second client while the first is in the middle of an upload, or of its close.
 #[tokio::test(start_paused = true)]
-async fn half_an_upload_is_no_share() {
+pub async fn half_an_upload_is_no_share() {
     for abort in [true, false] {
         let place = Place::new().await;
         place.backend.show_incoming();
@@ -184,7 +184,7 @@ async fn half_an_upload_is_no_share() {
 
 /// L8 is `views::stable_and_corrupted`; here, that an unknown container spoils none of the calls.
 #[tokio::test(start_paused = true)]
-async fn an_unreadable_header_is_one_shares_trouble() {
+pub async fn an_unreadable_header_is_one_shares_trouble() {
     let place = Place::new().await;
     for share in [0, 1, 2] {
         place.upload(share, b"abcd").await;

@@ -6,6 +6,7 @@ mod dossier;
 mod leases;
 mod place;
 mod recovery;
+mod relapses;
 mod scripted;
 mod slots;
 mod uploads;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::future::poll_fn;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -55,7 +55,9 @@ impl Place {
 
     /// One whose backend is told what to do before it starts.
     pub async fn on(config: Config, prepare: impl FnOnce(&Scripted)) -> Place {
-        let root = TempDir::new().unwrap();
+        // In memory, if there is such a place: these tests are not about what a disk takes its time for.
+        let memory = Path::new("/dev/shm");
+        let root = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
         let world = TestWorld::new(START);
         let runtime = Runtime::new(world.clone());
         let backend = Scripted::new(Disk::open(runtime.clone(), root.path()).await.unwrap());

@@ -13,7 +13,7 @@ use crate::place::{INDEX, Place, START, come, id, settle, write};
 use crate::scripted::Call;
 
 /// A place in which shares were left in every state, as crashes leave them.
-async fn left() -> Place {
+pub async fn left() -> Place {
     let place = Place::new().await;
     let database = place.database();
     // 0: A1. 1: A2. 2: A4. 3: A4 of other bytes than promised.
@@ -39,7 +39,7 @@ async fn left() -> Place {
     place
 }
 
-async fn check(place: &Place) {
+pub async fn check(place: &Place) {
     for share in [0, 1, 3, 4, 5, 6] {
         assert_eq!(place.row(share).await, None, "share {share}");
         assert!(!place.file(share).exists() && !place.incoming(share).exists(), "share {share}");
@@ -52,7 +52,7 @@ async fn check(place: &Place) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_ends_what_was_half_done() {
+pub async fn a_restart_ends_what_was_half_done() {
     let place = left().await.crash(Config::default()).await;
     check(&place).await;
     let place = place.crash(Config::default()).await;
@@ -60,7 +60,7 @@ async fn a_restart_ends_what_was_half_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_that_crashes_is_made_good_by_the_next() {
+pub async fn a_restart_that_crashes_is_made_good_by_the_next() {
     for call in [Call::List, Call::Delete, Call::Incoming] {
         let place = left().await;
         let held = place.backend.hold(call);
@@ -75,7 +75,7 @@ async fn a_restart_that_crashes_is_made_good_by_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_is_out_at_the_start_puts_recovery_off() {
+pub async fn a_backend_that_is_out_at_the_start_puts_recovery_off() {
     let place = left().await;
     place.backend.fail(Call::List, 1);
     place.backend.fail(Call::Incoming, 2);
@@ -87,7 +87,7 @@ async fn a_backend_that_is_out_at_the_start_puts_recovery_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_need_not_wait_for_recovery() {
+pub async fn a_client_need_not_wait_for_recovery() {
     let place = left().await;
     place.backend.fail(Call::List, 1);
     let place = place.crash(Config::default()).await;
@@ -101,7 +101,7 @@ async fn a_client_need_not_wait_for_recovery() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_that_was_cut_off_never_deletes() {
+pub async fn a_change_that_was_cut_off_never_deletes() {
     let place = Place::new().await;
     for share in [0, 1, 2] {
         place.change(&[(share, write(0, b"old"))]).await.unwrap();
@@ -129,13 +129,13 @@ async fn a_change_that_was_cut_off_never_deletes() {
     assert_eq!(slots, [0, 3]);
 }
 
-async fn storage_slots(place: &Place) -> Vec<u32> {
+pub async fn storage_slots(place: &Place) -> Vec<u32> {
     use protocol::server::SlotServer;
     place.server.slots(INDEX).await.unwrap().into_iter().collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn losing_the_database_loses_no_share() {
+pub async fn losing_the_database_loses_no_share() {
     let place = Place::new().await;
     place.upload(0, b"abcd").await;
     place.upload(1, b"efgh").await;

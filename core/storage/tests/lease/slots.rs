@@ -12,11 +12,11 @@ use storage::share::Kind;
 use crate::place::{INDEX, Place, START, delete, id, is_over, request, settle, test, write};
 use crate::scripted::Call;
 
-async fn slots(place: &Place) -> Vec<ShareNumber> {
+pub async fn slots(place: &Place) -> Vec<ShareNumber> {
     place.server.slots(INDEX).await.unwrap().into_iter().collect()
 }
 
-async fn slot(place: &Place, share: ShareNumber) -> Result<Bytes, ServerError> {
+pub async fn slot(place: &Place, share: ShareNumber) -> Result<Bytes, ServerError> {
     place.server.read_slot(INDEX, share, 0, 1 << 20).await
 }
 
@@ -27,7 +27,7 @@ fn done(success: bool, reads: &[(ShareNumber, &[&'static [u8]])]) -> Result<Read
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_examples_of_the_specification() {
+pub async fn the_examples_of_the_specification() {
     let place = Place::new().await;
     let make = TestAndWrite { new_length: Some(10), ..write(0, b"xxxxxxxxxx") };
     let make = TestAndWrite { tests: test(0, 1, b"").tests, ..make };
@@ -43,7 +43,7 @@ async fn the_examples_of_the_specification() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_tests_decide_and_reads_are_of_before() {
+pub async fn all_tests_decide_and_reads_are_of_before() {
     let place = Place::new().await;
     place.change(&[(0, write(0, b"aaaa")), (1, write(0, b"bbbb"))]).await.unwrap();
     let both = |tests_0: TestAndWrite, tests_1: TestAndWrite| {
@@ -68,7 +68,7 @@ async fn all_tests_decide_and_reads_are_of_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lengths() {
+pub async fn lengths() {
     let place = Place::new().await;
     let cut = |length| TestAndWrite { new_length: Some(length), ..TestAndWrite::default() };
     place.change(&[(0, TestAndWrite::default()), (1, write(0, b"abcdef"))]).await.unwrap();
@@ -85,7 +85,7 @@ async fn lengths() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_share_must_open_to_the_write_enabler() {
+pub async fn every_share_must_open_to_the_write_enabler() {
     let place = Place::new().await;
     place.change(&[(0, write(0, b"a")), (1, write(0, b"b"))]).await.unwrap();
     let other = |shares: &[(ShareNumber, TestAndWrite)]| {
@@ -109,7 +109,7 @@ async fn every_share_must_open_to_the_write_enabler() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn files_of_the_other_kind_are_refused() {
+pub async fn files_of_the_other_kind_are_refused() {
     let place = Place::new().await;
     place.upload(0, b"abcd").await;
     assert!(matches!(place.change(&[(1, write(0, b"x"))]).await, Err(ServerError::Refused(_))));
@@ -122,7 +122,7 @@ async fn files_of_the_other_kind_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_have_limits() {
+pub async fn requests_have_limits() {
     let place = Place::new().await;
     let many = |count: u32| (0..count).map(|share| (share, TestAndWrite::default())).collect::<Vec<_>>();
     let tests = |count| {
@@ -141,7 +141,7 @@ async fn requests_have_limits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_fails_half_way_leaves_nothing_half_made() {
+pub async fn what_fails_half_way_leaves_nothing_half_made() {
     let place = Place::new().await;
     place.change(&[(1, write(0, b"old")), (2, write(0, b"old"))]).await.unwrap();
     // The first is done, the second fails, the others are not begun.
@@ -168,7 +168,7 @@ async fn what_fails_half_way_leaves_nothing_half_made() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_share_that_could_not_be_made_is_gone() {
+pub async fn a_share_that_could_not_be_made_is_gone() {
     let place = Place::new().await;
     place.backend.fail_with(Call::Change, BackendError::NoSpace);
     assert_eq!(place.change(&[(0, write(0, b"x"))]).await, Err(ServerError::NoSpace));
@@ -176,7 +176,7 @@ async fn a_share_that_could_not_be_made_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deleted_slot_stays_deleted_while_its_deletion_fails() {
+pub async fn a_deleted_slot_stays_deleted_while_its_deletion_fails() {
     let place = Place::new().await;
     place.change(&[(0, write(0, b"x")), (1, write(0, b"y"))]).await.unwrap();
     place.backend.fail(Call::Delete, 1);
@@ -188,7 +188,7 @@ async fn a_deleted_slot_stays_deleted_while_its_deletion_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_damaged_slot_harms_only_itself() {
+pub async fn a_damaged_slot_harms_only_itself() {
     let place = Place::new().await;
     place.change(&[(0, write(0, b"x")), (1, write(0, b"y"))]).await.unwrap();
     fs::write(place.file(0), b"Tahoe mutable container v9").unwrap();
@@ -203,7 +203,7 @@ async fn a_damaged_slot_harms_only_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_waits_for_a_change_and_a_listing_does_not() {
+pub async fn a_read_waits_for_a_change_and_a_listing_does_not() {
     let place = Place::new().await;
     place.change(&[(0, write(0, b"old"))]).await.unwrap();
     let changing = place.backend.hold(Call::Change);

@@ -16,7 +16,7 @@ use crate::scripted::Call;
 const IDLE: Duration = Duration::from_secs(1800);
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_is_there_when_it_is_acknowledged_and_not_before() {
+pub async fn an_upload_is_there_when_it_is_acknowledged_and_not_before() {
     let place = Place::new().await;
     let writer = place.writer(3, 10).await;
     assert_eq!(place.state(3).await, Some(State::Coming));
@@ -46,7 +46,7 @@ async fn an_upload_is_there_when_it_is_acknowledged_and_not_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_written_may_be_written_again_and_not_changed() {
+pub async fn what_was_written_may_be_written_again_and_not_changed() {
     let place = Place::new().await;
     let writer = place.writer(0, 4).await;
     writer.write(0, Bytes::from_static(b"ab")).await.unwrap();
@@ -60,7 +60,7 @@ async fn what_was_written_may_be_written_again_and_not_changed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_share_without_bytes_is_complete_at_once() {
+pub async fn a_share_without_bytes_is_complete_at_once() {
     let place = Place::new().await;
     let writer = place.writer(0, 0).await;
     assert_eq!((place.state(0).await, place.shares().await), (Some(State::Stable), vec![0]));
@@ -69,7 +69,7 @@ async fn a_share_without_bytes_is_complete_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn aborting_leaves_nothing_whoever_does_it() {
+pub async fn aborting_leaves_nothing_whoever_does_it() {
     let place = Place::new().await;
     let [client, dropped, idle, failed, create] = [0, 1, 2, 3, 4];
 
@@ -108,7 +108,7 @@ async fn aborting_leaves_nothing_whoever_does_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn publishing_that_fails_leaves_nothing() {
+pub async fn publishing_that_fails_leaves_nothing() {
     let place = Place::new().await;
     let writer = place.writer(0, 4).await;
     writer.write(0, Bytes::from_static(b"abcd")).await.unwrap();
@@ -119,7 +119,7 @@ async fn publishing_that_fails_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_place_that_cannot_be_made_does_not_take_the_others_along() {
+pub async fn one_place_that_cannot_be_made_does_not_take_the_others_along() {
     let place = Place::new().await;
     place.backend.fail(Call::Create, 1);
     let allocated = place.allocate(&[0, 1, 2], 4).await.unwrap();
@@ -128,7 +128,7 @@ async fn one_place_that_cannot_be_made_does_not_take_the_others_along() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_the_server_gives_uploads_up() {
+pub async fn closing_the_server_gives_uploads_up() {
     let place = Place::new().await;
     let writer = place.writer(0, 4).await;
     let server = place.server.clone();
@@ -144,7 +144,7 @@ async fn closing_the_server_gives_uploads_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn room_is_reserved_from_allocation_to_the_end() {
+pub async fn room_is_reserved_from_allocation_to_the_end() {
     let place = Place::with(Config { reserved_space: 1000, ..Config::default() }).await;
     place.backend.set_space(1100);
     let mut first = place.allocate(&[5, 6, 7], 40).await.unwrap();
@@ -158,7 +158,7 @@ async fn room_is_reserved_from_allocation_to_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_for_reading_tells_what_it_has_and_takes_nothing() {
+pub async fn a_server_for_reading_tells_what_it_has_and_takes_nothing() {
     let place = Place::new().await;
     place.upload(1, b"abcd").await;
     let place = place.crash(Config { read_only: true, ..Config::default() }).await;
@@ -168,7 +168,7 @@ async fn a_server_for_reading_tells_what_it_has_and_takes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_dropped_is_done_to_its_end() {
+pub async fn a_call_that_is_dropped_is_done_to_its_end() {
     let place = Place::new().await;
     let writer = place.writer(0, 4).await;
     writer.write(0, Bytes::from_static(b"abcd")).await.unwrap();
@@ -197,7 +197,7 @@ async fn a_call_that_is_dropped_is_done_to_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deletion_that_fails_is_tried_again() {
+pub async fn a_deletion_that_fails_is_tried_again() {
     let place = Place::new().await;
     let writer = place.writer(0, 4).await;
     place.backend.fail(Call::Delete, 3);

@@ -18,7 +18,7 @@ fn expiring() -> Config {
 }
 
 #[tokio::test(start_paused = true)]
-async fn none_and_nothing_there() {
+pub async fn none_and_nothing_there() {
     let place = Place::new().await;
     assert_eq!((place.shares().await, place.read(0).await), (vec![], Err(ServerError::NoSuchShare)));
     assert_eq!(place.lease().await, Err(ServerError::NoSuchShare));
@@ -26,7 +26,7 @@ async fn none_and_nothing_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn none_and_a_share_there_is_adopted_by_whatever_call_comes() {
+pub async fn none_and_a_share_there_is_adopted_by_whatever_call_comes() {
     for call in 0..4 {
         let place = Place::new().await;
         place.copy_in(7, b"copied");
@@ -46,7 +46,7 @@ async fn none_and_a_share_there_is_adopted_by_whatever_call_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readers_ask_the_backend_once_an_hour_and_writers_always() {
+pub async fn readers_ask_the_backend_once_an_hour_and_writers_always() {
     let place = Place::new().await;
     place.upload(0, b"abcd").await;
     let before = place.backend.calls(Call::List);
@@ -67,7 +67,7 @@ async fn readers_ask_the_backend_once_an_hour_and_writers_always() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn coming() {
+pub async fn coming() {
     let place = Place::new().await;
     place.backend.show_incoming();
     let writer = place.writer(0, 4).await;
@@ -83,7 +83,7 @@ async fn coming() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stable() {
+pub async fn stable() {
     let place = Place::new().await;
     place.upload(0, b"abcd").await;
     let allocated = place.allocate(&[0, 1], 4).await.unwrap();
@@ -98,7 +98,7 @@ async fn stable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stable_and_corrupted() {
+pub async fn stable_and_corrupted() {
     let place = Place::with(expiring()).await;
     for share in [0, 1, 2] {
         place.upload(share, b"abcd").await;
@@ -133,7 +133,7 @@ async fn stable_and_corrupted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_upload_may_replace_a_corrupted_share() {
+pub async fn a_full_upload_may_replace_a_corrupted_share() {
     let place = Place::with(Config { replace_corrupt: true, ..Config::default() }).await;
     place.plant(0, b"garbage");
     place.plant(1, b"garbage");
@@ -147,7 +147,7 @@ async fn a_full_upload_may_replace_a_corrupted_share() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn going() {
+pub async fn going() {
     let place = Place::with(expiring()).await;
     place.upload(0, b"abcd").await;
     place.end_leases().await;
@@ -166,7 +166,7 @@ async fn going() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_share_that_disappeared_goes_with_its_leases() {
+pub async fn a_share_that_disappeared_goes_with_its_leases() {
     let place = Place::new().await;
     place.upload(0, b"abcd").await;
     fs::remove_file(place.file(0)).unwrap();
@@ -179,7 +179,7 @@ async fn a_share_that_disappeared_goes_with_its_leases() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_share_that_is_only_not_listed_stays() {
+pub async fn a_share_that_is_only_not_listed_stays() {
     let place = Place::new().await;
     place.upload(0, b"abcd").await;
     place.backend.show(id(0), None);
@@ -193,7 +193,7 @@ async fn a_share_that_is_only_not_listed_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_a_share_without_a_row_is_left_for_a_cycle() {
+pub async fn half_a_share_without_a_row_is_left_for_a_cycle() {
     let place = Place::new().await;
     place.backend.show(id(4), incomplete(10));
     assert_eq!(place.shares().await, []);
@@ -209,7 +209,7 @@ async fn half_a_share_without_a_row_is_left_for_a_cycle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_lost_some_of_its_objects_is_corrupted_and_keeps_its_leases() {
+pub async fn what_lost_some_of_its_objects_is_corrupted_and_keeps_its_leases() {
     let place = Place::new().await;
     place.upload(0, b"abcd").await;
     place.backend.show(id(0), incomplete(10));
@@ -222,7 +222,7 @@ async fn what_lost_some_of_its_objects_is_corrupted_and_keeps_its_leases() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_share_of_the_other_kind_is_corrupted() {
+pub async fn a_share_of_the_other_kind_is_corrupted() {
     let place = Place::new().await;
     place.upload(0, b"abcd").await;
     place.backend.show(id(0), Some(Body::Mutable { size: 4, used: 472 }));
@@ -231,7 +231,7 @@ async fn a_share_of_the_other_kind_is_corrupted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_collected_unless_it_may_expire() {
+pub async fn nothing_is_collected_unless_it_may_expire() {
     let only_mutable = Expire { enabled: true, immutable: false, ..Expire::default() };
     for expire in [Expire::default(), only_mutable] {
         let place = Place::with(Config { expire, ..Config::default() }).await;
@@ -249,7 +249,7 @@ async fn nothing_is_collected_unless_it_may_expire() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn looking_changes_nothing() {
+pub async fn looking_changes_nothing() {
     let place = Place::with(expiring()).await;
     place.upload(0, b"abcd").await;
     place.upload(1, b"abcd").await;
