@@ -63,7 +63,8 @@ impl Fate {
         {
             return sectors(offset, length).filter(|_| dice.chance(1, 2)).collect();
         }
-        if self.spares() { Vec::from([0..length]) } else { Vec::new() }
+        let whole = 0..length;
+        self.spares().then_some(whole).into_iter().collect()
     }
 }
 
