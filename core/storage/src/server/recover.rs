@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use runtime::relapse;
+use runtime::{reached, relapse};
 
 use super::shared::Shared;
 use super::{Mode, ReconcileError};
@@ -19,12 +19,22 @@ impl Shared {
         if relapse!("lease-L7") {
             return;
         }
-        if let Err(error) = self.end_half_done().await {
-            tracing::error!(server = %self.id, %error, "what a crash left could not be found out");
+        if !self.recover_once().await {
+            reached!("storage: recovery is put off");
+            self.unfinished.note_recovery(self.runtime.now());
         }
-        if self.sweep().await.is_err() {
-            self.unfinished.note_sweep(self.runtime.now());
-        }
+    }
+
+    /// The same, once. False when it must be done again; files that fail alone are noted one by one, too.
+    pub(super) async fn recover_once(self: &Arc<Self>) -> bool {
+        let ended = async {
+            self.end_half_done().await?;
+            self.sweep().await
+        };
+        ended.await.unwrap_or_else(|error| {
+            tracing::error!(server = %self.id, %error, "what a crash left could not be put right yet");
+            false
+        })
     }
 
     async fn end_half_done(self: &Arc<Self>) -> Result<(), DatabaseError> {
@@ -58,21 +68,25 @@ impl Shared {
     }
 
     /// Removes the bytes of unpublished uploads that nobody writes any more. Their rows, if there were any, have been
-    /// seen to before.
-    pub(super) async fn sweep(self: &Arc<Self>) -> Result<(), ReconcileError> {
-        let mut failed = None;
+    /// seen to before; false when some are still there.
+    async fn sweep(self: &Arc<Self>) -> Result<bool, ReconcileError> {
+        let mut finished = true;
         for id in self.backend.incoming().await? {
-            let held = self.lock(id.index).await;
-            let coming = |row: &crate::database::Row| row.state == State::Coming;
-            if self.uploads.has(id) || self.rows(held.index()).await?.get(&id.share).is_some_and(coming) {
+            let _held = self.lock(id.index).await;
+            if self.uploads.has(id) {
                 continue;
             }
-            runtime::reached!("storage: an upload without a row is swept");
+            let rows = self.rows(id.index).await?;
+            if rows.get(&id.share).is_some_and(|row| row.state == State::Coming) {
+                finished = false;
+                continue;
+            }
+            reached!("storage: an upload without a row is swept");
             if let Err(error) = self.backend.discard(id).await {
                 tracing::warn!(server = %self.id, share = %id, %error, "a left upload could not be swept");
-                failed = Some(error);
+                finished = false;
             }
         }
-        failed.map_or(Ok(()), |error| Err(error.into()))
+        Ok(finished)
     }
 }

@@ -217,6 +217,8 @@ impl Shared {
             }
             self.delete_coming(held, id, epoch).await;
         }
+        // What was written beside a share may still be there.
+        self.unfinished.note_recovery(self.runtime.now());
         // The other shares that were begun are what they are.
         if let Err(error) = self.look(held, Mode::Request).await {
             tracing::warn!(server = %self.id, index = %held.index(), %error, "the shares could not be looked at");

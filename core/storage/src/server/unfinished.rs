@@ -1,5 +1,5 @@
 //! What could not be finished, and is tried again with growing pauses: deletions that failed, files whose rows could
-//! not be written, and the sweep of uploads that a crash left behind.
+//! not be written, and recovery itself.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -31,8 +31,8 @@ pub(crate) struct Unfinished {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
-    /// Uploads that a crash left behind are swept.
-    Sweep,
+    /// All that was left half done is looked for.
+    Recovery,
     /// A file is reconciled.
     File(StorageIndex),
 }
@@ -49,9 +49,9 @@ impl Unfinished {
         self.add(What::File(index), now);
     }
 
-    /// The sweep could not be finished.
-    pub fn note_sweep(&self, now: Instant) {
-        self.add(What::Sweep, now);
+    /// Something was left behind, and it is not known where.
+    pub fn note_recovery(&self, now: Instant) {
+        self.add(What::Recovery, now);
     }
 
     fn add(&self, what: What, now: Instant) {
@@ -102,7 +102,7 @@ pub(super) async fn keep_trying(runtime: Runtime, unfinished: Arc<Unfinished>, s
 impl Shared {
     async fn try_again(self: &Arc<Self>, what: What) -> bool {
         match what {
-            What::Sweep => self.sweep().await.is_ok(),
+            What::Recovery => self.recover_once().await,
             What::File(index) => match self.reconcile(index, Mode::Recover).await {
                 Ok(findings) => findings.iter().all(|finding| !matches!(finding.outcome, Outcome::Failed(_))),
                 Err(_) => false,

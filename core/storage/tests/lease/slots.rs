@@ -1,6 +1,7 @@
 //! Mutable slots: protocols C, D and E, and the order of read-test-write (gbs-http §9.1).
 
 use std::fs;
+use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::server::{ReadTestWritten, ServerError, ShareNumber, SlotServer, StorageServer, TestAndWrite};
@@ -173,6 +174,20 @@ pub async fn a_share_that_could_not_be_made_is_gone() {
     place.backend.fail_with(Call::Change, BackendError::NoSpace);
     assert_eq!(place.change(&[(0, write(0, b"x"))]).await, Err(ServerError::NoSpace));
     assert!(place.row(0).await.is_none() && !place.file(0).exists());
+}
+
+#[tokio::test(start_paused = true)]
+pub async fn what_a_failed_change_leaves_beside_the_share_is_swept() {
+    let place = Place::new().await;
+    place.change(&[(0, write(0, b"x"))]).await.unwrap();
+    place.backend.fail_with(Call::Change, BackendError::NoSpace);
+    place.change(&[(0, write(0, b"y"))]).await.unwrap_err();
+    fs::create_dir_all(place.incoming(0).parent().unwrap()).unwrap();
+    fs::write(place.incoming(0), b"half").unwrap();
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    settle().await;
+    assert!(!place.incoming(0).exists());
+    assert_eq!(slot(&place, 0).await.unwrap(), &b"x"[..]);
 }
 
 #[tokio::test(start_paused = true)]
