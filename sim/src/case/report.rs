@@ -110,6 +110,8 @@ pub struct Report {
     pub sim_ns: u64,
     /// Cancellations that the case wanted and that came about.
     pub cancels: u64,
+    /// Crashes in the middle of an operation on a disk that the case wanted and that came about.
+    pub crashes: u64,
     /// One bit for each of [`runtime::MARKS`], in order: what the run came by.
     pub reached: Vec<u64>,
     /// How often trouble of each kind took effect, by its name.

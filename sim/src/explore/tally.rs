@@ -30,6 +30,8 @@ pub struct ScenarioTally {
     pub steps: u64,
     /// Cancellations that their cases wanted and that came about.
     pub cancels: u64,
+    /// Crashes in the middle of an operation on a disk that their cases wanted and that came about.
+    pub crashes: u64,
     /// Real time that they took, drawing included.
     pub busy: Duration,
 }
@@ -50,6 +52,7 @@ impl ScenarioTally {
         self.passed += other.passed;
         self.steps += other.steps;
         self.cancels += other.cancels;
+        self.crashes += other.crashes;
         self.busy += other.busy;
     }
 }
@@ -67,6 +70,7 @@ impl Tally {
             passed: u64::from(report.verdict.is_pass()),
             steps: report.steps,
             cancels: report.cancels,
+            crashes: report.crashes,
             busy,
         });
         self.reach(&report.reached);

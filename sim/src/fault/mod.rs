@@ -6,6 +6,7 @@
 mod call;
 mod clock;
 mod disk;
+mod draw;
 mod share;
 
 use serde::{Deserialize, Serialize};

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use super::context::{self, HARNESS};
 use super::labels::Labels;
-use super::points::{Point, PointLog, Points};
+use super::points::{CrashPoint, Point, PointLog, Points};
 use crate::schedule::{Candidate, Departure, Schedule};
 use crate::trace::{self, Departed, Moment, Names, TaskName, mix};
 
@@ -201,6 +201,15 @@ pub(crate) fn could_fail(faults: impl FnOnce() -> Vec<crate::fault::Fault>) {
     with(|executor| {
         if let Some(points) = &mut executor.points {
             points.log.push(Point::Fault(faults()));
+        }
+    });
+}
+
+/// Notes a point at which an actor could go down, if somebody looks for other runs.
+pub(crate) fn could_crash(point: impl FnOnce() -> CrashPoint) {
+    with(|executor| {
+        if let Some(points) = &mut executor.points {
+            points.crashes.push(point());
         }
     });
 }
@@ -406,7 +415,7 @@ impl Executor {
     pub(crate) fn points(&mut self) -> Option<Points> {
         let noted = self.points.take()?;
         let (tasks, operations) = (self.labels.texts(), self.labels.operation_texts());
-        Some(Points { tasks, operations, log: noted.log })
+        Some(Points { tasks, operations, log: noted.log, crashes: noted.crashes })
     }
 
     /// The step that was taken last: a label and a number of polls.

@@ -32,12 +32,20 @@ thread_local! {
     static LIVES: RefCell<Lives> = RefCell::default();
     /// Whether anybody went down in the poll that is running, which is rare.
     static ANY_FALLEN: Cell<bool> = const { Cell::new(false) };
+    /// How many crashes the case has brought about.
+    static CRASHES: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Forgets the lives of an earlier run on this thread.
 pub(crate) fn reset() {
     LIVES.take();
     ANY_FALLEN.set(false);
+    CRASHES.set(0);
+}
+
+/// How many crashes the case has brought about so far.
+pub(crate) fn count_crashes() -> u64 {
+    CRASHES.get()
 }
 
 impl Actor {
@@ -115,6 +123,7 @@ impl Actor {
 pub(super) fn fell(actor: Actor, restart_us: Option<u64>) {
     executor::sever(actor.id);
     ANY_FALLEN.set(true);
+    CRASHES.set(CRASHES.get() + 1);
     LIVES.with_borrow_mut(|lives| lives.fallen.push((actor, restart_us)));
 }
 

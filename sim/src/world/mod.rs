@@ -11,7 +11,7 @@ mod effects;
 pub(crate) mod executor;
 mod knobs;
 mod labels;
-mod lives;
+pub(crate) mod lives;
 mod message;
 mod net;
 pub(crate) mod operation;
@@ -33,7 +33,7 @@ pub use knobs::Knobs;
 pub(crate) use labels::hash_of_text as label_hash;
 pub use message::NoAnswer;
 pub use operation::Cancelled;
-pub use points::{Point, Points};
+pub use points::{CrashPoint, Point, Points};
 
 use crate::case::{Case, Detail, Verdict};
 use crate::schedule::Schedule;
@@ -178,6 +178,22 @@ impl Actor {
     /// searches try them at each operation from here on, and `crash` takes every crash point.
     pub fn expose_disk(&self, kinds: &'static [&'static str]) {
         self.disk.expose(kinds);
+    }
+
+    /// Says what is going on ("A: create, on disk"): counts of crash points are told by it from here on.
+    pub fn stage(&self, name: impl Into<String>) {
+        self.disk.set_stage(name.into());
+    }
+
+    /// Says that the actor has recovered from its last crash: `crash --twice` has it crash again until then.
+    pub fn recovered(&self) {
+        self.disk.recovered(self.life());
+    }
+
+    /// A point at which the actor may go down though its disk does nothing: where it has answered, where it works on
+    /// something else than its disk. Counted as an operation that changes the disk. Nothing when the actor is down.
+    pub fn may_crash_here(&self) {
+        disk::DoorFiles::new(self.clone(), self.life()).may_crash_here();
     }
 
     /// Starts a task of this actor that belongs to no scope; nothing happens while the actor is down.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::HARNESS;
 use crate::case::{Cancel, Manner};
-use crate::fault::Fault;
+use crate::fault::{CrashKind, Fault};
 use crate::trace::mix;
 
 /// The points of a run, in the order in which it came by them.
@@ -24,6 +24,8 @@ pub struct Points {
     pub operations: Vec<String>,
     /// The points.
     pub log: Vec<Point>,
+    /// The points at which an actor could have gone down.
+    pub crashes: Vec<CrashPoint>,
 }
 
 impl Points {
@@ -48,6 +50,22 @@ impl Points {
         }
         cancels
     }
+}
+
+/// A point at which an actor could have gone down: an operation that changes its disk, or one that the scenario names
+/// ([`Actor::may_crash_here`](crate::world::Actor::may_crash_here)).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashPoint {
+    /// The name of the actor.
+    pub actor: String,
+    /// Which change of its disk, counted over the run: 1 is the first.
+    pub nth: u32,
+    /// In which way it may go down.
+    pub kinds: Vec<CrashKind>,
+    /// What the scenario says is going on ([`Actor::stage`](crate::world::Actor::stage)); empty when it says nothing.
+    pub stage: String,
+    /// It went down before, and the scenario has not said yet that it has recovered.
+    pub recovering: bool,
 }
 
 /// A point at which another run can part from this one.
@@ -82,6 +100,7 @@ pub enum Point {
 pub(super) struct PointLog {
     pub(super) log: Vec<Point>,
     pub(super) alive: Vec<usize>,
+    pub(super) crashes: Vec<CrashPoint>,
     /// Operations that will be cancelled when their turn comes, with how.
     pub(super) doomed: BTreeMap<usize, u64>,
     /// What each task did and had done to it; the harness comes first.
@@ -133,6 +152,7 @@ mod tests {
                 Point::Birth(1),
                 step(3, vec![1]),
             ],
+            crashes: Vec::new(),
         };
         let cancels = points.cancels();
         assert_eq!(cancels.len(), 3 * (2 + 3));

@@ -55,14 +55,8 @@ impl DoorFiles {
             Deed::SetLen(file, length) => *length > file.lock().len(),
             _ => false,
         };
-        let effect = state.trouble.come_by(DiskOp::Change, needs_room)?;
-        if let Some(DiskEffect::Crash { how, survivors, restart_us }) = effect {
-            state.crash(how, survivors, Some(deed));
-            drop(state);
-            took_effect(how.name());
-            lives::fell(self.actor.clone(), restart_us);
-            return Err(gone());
-        }
+        let effect = state.trouble.come_by(DiskOp::Change, self.life, needs_room)?;
+        self.crash_if(&effect, &mut state, Some(deed))?;
         let about = state.about(deed);
         state.tree.perform(deed)?;
         drop(state);
@@ -73,25 +67,41 @@ impl DoorFiles {
         Ok(())
     }
 
+    /// A point at which the actor may go down though its disk does nothing.
+    pub(in crate::world) fn may_crash_here(&self) {
+        if self.check_power().is_ok() {
+            let mut state = self.disk().lock();
+            if let Ok(effect) = state.trouble.come_by(DiskOp::Change, self.life, false) {
+                // There is nobody here to be told that the power is gone.
+                drop(self.crash_if(&effect, &mut state, None));
+            }
+        }
+    }
+
+    /// Takes the actor down in the middle of an operation, if that is the effect.
+    fn crash_if(
+        &self,
+        effect: &Option<DiskEffect>,
+        state: &mut State,
+        deed: Option<&Deed<'_>>,
+    ) -> io::Result<()> {
+        let Some(DiskEffect::Crash { how, survivors, restart_us }) = effect else { return Ok(()) };
+        state.crash(*how, *survivors, deed);
+        took_effect(how.name());
+        lives::fell(self.actor.clone(), *restart_us);
+        Err(gone())
+    }
+
     /// Carries out an operation that changes nothing, unless the case has it otherwise.
     fn read<T>(&self, about: About<'_>, read: impl FnOnce(&State) -> io::Result<T>) -> io::Result<T> {
         self.check_power()?;
         let mut state = self.disk().lock();
-        let effect = state.trouble.come_by(DiskOp::Read, false)?;
-        match effect {
-            Some(DiskEffect::Crash { how, survivors, restart_us }) => {
-                state.crash(how, survivors, None);
-                drop(state);
-                took_effect(how.name());
-                lives::fell(self.actor.clone(), restart_us);
-                return Err(gone());
-            }
-            Some(effect) => match about {
-                About::Nothing => {}
-                About::File(file) => rot(file, 0, u64::MAX, &effect),
-                About::Part(file, offset, length) => rot(file, offset, length as u64, &effect),
-            },
-            None => {}
+        let effect = state.trouble.come_by(DiskOp::Read, self.life, false)?;
+        self.crash_if(&effect, &mut state, None)?;
+        match (effect, about) {
+            (Some(effect), About::File(file)) => rot(file, 0, u64::MAX, &effect),
+            (Some(effect), About::Part(file, offset, length)) => rot(file, offset, length as u64, &effect),
+            _ => {}
         }
         read(&state)
     }

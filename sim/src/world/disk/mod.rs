@@ -97,6 +97,14 @@ impl Disk {
         self.lock().trouble.exposed = kinds;
     }
 
+    pub(super) fn set_stage(&self, name: String) {
+        self.lock().trouble.stage = name;
+    }
+
+    pub(super) fn recovered(&self, life: u32) {
+        self.lock().trouble.recovered = life;
+    }
+
     /// Its actor goes down, in the middle of nothing.
     pub(super) fn went_down(&self, how: CrashKind, survivors: u64) {
         self.lock().crash(how, survivors, None);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 
 use crate::fault::{CrashKind, DiskEffect, DiskError, DiskOp, Fault};
-use crate::world::{context, executor, took_effect};
+use crate::world::{CrashPoint, context, executor, took_effect};
 
 /// What happens at which operation of which kind.
 type Fated = (DiskOp, u32, DiskEffect);
@@ -41,6 +41,10 @@ pub(super) struct Trouble {
     slow: (u32, u64),
     /// Which kinds an exhaustive search may try.
     pub(super) exposed: &'static [&'static str],
+    /// What the scenario says is going on.
+    pub(super) stage: String,
+    /// The life in which the actor has recovered from what ended those before.
+    pub(super) recovered: u32,
 }
 
 impl Trouble {
@@ -71,14 +75,22 @@ impl Trouble {
         self.slow = (0, 0);
     }
 
-    /// Counts an operation, and says what the case has happen at it, beyond what lasts. Whether it needs room decides if
-    /// it fails on a full disk.
-    pub(super) fn come_by(&mut self, op: DiskOp, needs_room: bool) -> io::Result<Option<DiskEffect>> {
+    /// Counts an operation in that life, and says what the case has happen at it, beyond what lasts. Whether it needs room
+    /// decides if it fails on a full disk.
+    pub(super) fn come_by(
+        &mut self,
+        op: DiskOp,
+        life: u32,
+        needs_room: bool,
+    ) -> io::Result<Option<DiskEffect>> {
         let count = &mut self.counts[op as usize];
         *count += 1;
         let nth = *count;
         if !self.exposed.is_empty() {
             executor::could_fail(|| self.possible(op, nth));
+            if op == DiskOp::Change {
+                self.note_crash_point(nth, life);
+            }
         }
         let effect = self.faults[op as usize].remove(&nth);
         if let Some(effect) = &effect {
@@ -128,6 +140,20 @@ impl Trouble {
         *jobs -= 1;
         took_effect(DiskEffect::Slow { us: 0, jobs: 0 }.name());
         *ns
+    }
+
+    fn note_crash_point(&self, nth: u32, life: u32) {
+        let may = |kind: &CrashKind| self.exposed.contains(&kind.name());
+        let kinds: Vec<_> = CrashKind::ALL.into_iter().filter(may).collect();
+        if !kinds.is_empty() {
+            executor::could_crash(|| CrashPoint {
+                actor: self.name.clone(),
+                nth,
+                kinds,
+                stage: self.stage.clone(),
+                recovering: life > self.recovered,
+            });
+        }
     }
 
     /// What could go wrong at an operation. Crashes only where something changes: between two changes there is nothing
