@@ -25,6 +25,8 @@ pub(crate) enum StorageError {
     TooLong { offset: u64, length: u64 },
     #[error("bytes of {start}..{end} were written before, and differ")]
     Conflict { start: u64, end: u64 },
+    #[error("the bytes at {offset} come too long before those ahead of them")]
+    TooFarAhead { offset: u64 },
     #[error("only {written} of the share's {size} bytes were written")]
     Incomplete { written: u64, size: u64 },
     #[error("the upload is over")]
@@ -52,13 +54,15 @@ pub(crate) enum Flaw {
     Data { length: u64, data_len: u64 },
     #[error("a container of {length} bytes cannot have its extra leases at {extra}")]
     Extra { length: u64, extra: u64 },
+    #[error("its objects do not fit together: {0}")]
+    Chunks(String),
 }
 
 impl Flaw {
     /// Bytes of what is flawed, as far as they are known.
     pub fn length(&self) -> u64 {
         match *self {
-            Flaw::NotAFile => 0,
+            Flaw::NotAFile | Flaw::Chunks(_) => 0,
             Flaw::Version { length, .. }
             | Flaw::NoHeader { length, .. }
             | Flaw::Leases { length, .. }

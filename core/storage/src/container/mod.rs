@@ -56,6 +56,20 @@ impl Header {
     }
 }
 
+/// As many bytes as a container has at least, if what its header says of its data is true; zero when it says nothing.
+pub(crate) fn promised(head: &[u8]) -> u64 {
+    if let Some(version) = mutable::version(head) {
+        return mutable::Header::parse(version, head, u64::MAX)
+            .map_or(0, |header| mutable::DATA + header.data_len);
+    }
+    let (recorded, leases) = (u32_at(head, 4), u32_at(head, 8));
+    let length = immutable::HEADER + u64::from(recorded) + record::LEASE_RECORD * u64::from(leases);
+    match immutable::Header::parse(head, length) {
+        Ok(_) if recorded < u32::MAX => length,
+        _ => 0,
+    }
+}
+
 /// An open container with a sound header.
 pub(crate) enum Container {
     Immutable(Immutable),

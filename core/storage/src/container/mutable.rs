@@ -3,11 +3,13 @@
 //!
 //! We never change the data in place. A change makes a whole new container, which then takes the old one's name.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use runtime::files::File;
 
 use super::record::{Held, Lease, LeaseRequest, SLOT_RECORD};
-use super::{MAX_LEASES, Version, read_data, u64_at};
+use super::{MAX_LEASES, MAX_READ, Version, read_data, u64_at};
 use crate::backend::{SlotChange, WriteEnabler};
 use crate::error::{Flaw, StorageError};
 
@@ -19,6 +21,9 @@ pub(crate) const DATA: u64 = HEADER + IN_PLACE * SLOT_RECORD;
 
 /// The largest container that a Tahoe-LAFS server takes (gbs-http §12).
 pub(crate) const MAX_CONTAINER: u64 = 69_105_000_000_000_000;
+
+/// Where the header has the lengths of data and container.
+pub(crate) const LENGTHS: Range<usize> = 84..100;
 
 /// Places for leases before the data.
 const IN_PLACE: u64 = 4;
@@ -248,6 +253,34 @@ pub(crate) fn write_changed(
         }
     }
     Ok(DATA + after + COUNT)
+}
+
+/// The container of `old`, a header and the whole container, changed; of a new share when there is none. It does not shrink.
+pub(crate) fn changed_image(
+    old: Option<(&Header, &[u8])>,
+    change: &SlotChange,
+) -> Result<Vec<u8>, StorageError> {
+    let before = old.map_or(0, |(header, _)| header.data_len);
+    let after = changed_len(before, change)?;
+    let all = change.writes.iter().map(|(offset, bytes)| offset + bytes.len() as u64).fold(before, u64::max);
+    if all > MAX_READ {
+        return Err(StorageError::TooLong { offset: 0, length: all });
+    }
+    let (version, enabler) =
+        old.map_or((Version::V2, &change.enabler), |(old, _)| (old.version, &old.enabler));
+    let mut image = Header::bytes(version, enabler, after).to_vec();
+    image.extend(
+        old.and_then(|(_, image)| image.get(HEADER as usize..(DATA + before) as usize)).unwrap_or_default(),
+    );
+    image.resize((DATA + all) as usize, 0);
+    for (offset, bytes) in &change.writes {
+        let start = (DATA + offset) as usize;
+        image[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+    image.truncate((DATA + after) as usize);
+    let length = old.map_or(0, |(_, image)| image.len()).max((DATA + after + COUNT) as usize);
+    image.resize(length, 0);
+    Ok(image)
 }
 
 /// How much of the old data is in memory at a time.

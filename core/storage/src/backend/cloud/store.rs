@@ -8,7 +8,8 @@ use bytes::Bytes;
 /// An object store: whole objects under keys. Each call is one attempt; the cloud backend retries.
 ///
 /// Every write carries the epoch of the share's row. A store refuses a put or a delete of a key for which it has carried out
-/// one with a greater epoch ([`StoreError::Stale`]): an attempt that was given up may still arrive, long after its retry.
+/// one with a greater epoch ([`StoreError::Stale`]): an attempt that was given up may still arrive, long after its retry. A
+/// delete that finds no object is carried out like any other.
 #[async_trait]
 pub trait ObjectStore: Send + Sync {
     /// Stores an object, replacing what was there, whole or not at all.
