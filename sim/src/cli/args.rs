@@ -43,6 +43,11 @@ pub(super) enum Command {
     ///
     /// Then pairs of cancellations, by sample. Without names: seed 0 of every scenario.
     Cancel(CancelArgs),
+    /// Take every crash point of a case: each operation that changes a disk, by a crash of the process and by power loss
+    ///
+    /// Of what was not durable, nothing survives, everything, and some, as drawn. Actors restart, and the scenario's oracles
+    /// judge what is left. Without names: seed 0 of every scenario that has crash points.
+    Crash(CrashArgs),
     /// Run everything within so many deviations of a base
     ///
     /// A deviation is a departure from the schedule, a fault at any logical point, or a cancellation at any step. The base
@@ -146,6 +151,40 @@ pub(super) struct CancelArgs {
     /// How many pairs of cancellations to try in each case
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     pub(super) pairs: u64,
+    /// Put a known bug back
+    #[arg(long = "relapse", value_name = "BUG")]
+    pub(super) relapses: Vec<String>,
+    /// Where the first case of each kind of finding is saved
+    #[arg(long, value_name = "DIR", default_value = "findings")]
+    pub(super) findings: PathBuf,
+    #[command(flatten)]
+    pub(super) jobs: Jobs,
+    #[command(flatten)]
+    pub(super) patience: Patience,
+}
+
+#[derive(Args)]
+pub(super) struct CrashArgs {
+    /// Which scenarios; all that have crash points, when none is named
+    pub(super) scenarios: Vec<String>,
+    /// Which seed of each scenario
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..i64::MAX as u64))]
+    pub(super) seed: u64,
+    /// Which seeds of each scenario, as in 0..20
+    #[arg(long, value_name = "A..B", value_parser = seeds, conflicts_with = "seed")]
+    pub(super) seeds: Option<Range<u64>>,
+    /// A case file, instead of seeds of scenarios
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["scenarios", "seed", "seeds"])]
+    pub(super) case: Option<PathBuf>,
+    /// How often what survives a power loss is drawn at each point, beside nothing and everything
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(..=10_000))]
+    pub(super) drawn: u64,
+    /// Crash a second time, at each operation of the recovery from the first crash
+    #[arg(long)]
+    pub(super) twice: bool,
+    /// The most runs with a second crash in each case; when there could be more, they are drawn
+    #[arg(long, value_name = "RUNS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(super) budget: u64,
     /// Put a known bug back
     #[arg(long = "relapse", value_name = "BUG")]
     pub(super) relapses: Vec<String>,

@@ -23,7 +23,9 @@ mod args;
 mod audit;
 mod bugs;
 mod cancel;
+mod cases;
 mod corpus;
+mod crash;
 mod exhaust;
 mod explain;
 mod files;
@@ -90,6 +92,7 @@ fn carry_out(program: Program, (printer, command): (Printer, Command)) -> Result
         Command::Sweep(args) => sweep::sweep(program, args, printer, stop),
         Command::Replay(args) => run::replay(args, printer, stop),
         Command::Cancel(args) => cancel::cancel(program, args, printer, stop),
+        Command::Crash(args) => crash::crash(program, args, printer, stop),
         Command::Exhaust(args) => exhaust::exhaust(program, args, printer, stop),
         Command::Bugs(args) => bugs::bugs(program, args, printer, stop),
         Command::Explain(args) => explain::explain(args, printer, stop),

@@ -9,7 +9,7 @@
 //! | [`Outcome`] | what became of one run, in words |
 //! | [`work`] | the child: takes orders on stdin, answers on stdout |
 //! | [`Crew`] | the parent: hands out the indices of a plan, and replaces workers that die |
-//! | [`sweep`], [`hunt`], [`audit`], [`cancel_everywhere`], [`exhaust`], [`shrink`], [`check_kept`] | what is asked of a crew |
+//! | [`sweep`], [`hunt`], [`audit`], [`cancel_everywhere`], [`crash_everywhere`], [`exhaust`], [`shrink`], [`check_kept`] | what is asked of a crew |
 //! | [`explain`] | one case: what happened, and the nearest run that passes |
 
 mod account;
@@ -17,6 +17,7 @@ mod audit;
 mod bugs;
 mod cancel;
 mod corpus;
+mod crash;
 mod crew;
 mod evidence;
 mod examiner;
@@ -44,6 +45,7 @@ pub use audit::{ALONE, Audit, Difference, audit};
 pub use bugs::{Hunt, KnownBug, Quarry, hunt};
 pub use cancel::{Cancelled, cancel_everywhere};
 pub use corpus::{Kept, Standing, check_kept};
+pub use crash::{Crashed, CrashedStage, Crashing, crash_everywhere};
 pub use crew::{Crew, CrewError};
 pub use evidence::{Evidence, Outcome};
 pub use exhaust::{Covered, Searching, Watch, exhaust};

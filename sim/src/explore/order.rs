@@ -8,7 +8,7 @@ use super::{Candidate, Comparison, Deviation, Outcome, Plan, Tally, Traced, Vari
 use crate::case::{Case, CaseError, Scenarios, Symptom};
 use crate::schedule::{Departure, ScheduleKind};
 use crate::trace::{Happening, StepDigests};
-use crate::world::Points;
+use crate::world::{CrashPoint, Points};
 
 /// What a worker is asked to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +35,11 @@ pub enum Order {
         source: Source,
         /// What to vary in it.
         deviations: Vec<Deviation>,
+    },
+    /// Run variations of a case and tell the points of each at which an actor could have gone down.
+    Crashes {
+        /// The case and the variations.
+        variations: Variations,
     },
     /// Run one run of a plan with everything recorded.
     Record {
@@ -175,6 +180,8 @@ pub enum Answer {
         /// Its points.
         points: Points,
     },
+    /// To [`Order::Crashes`].
+    Crashes(Vec<Vec<CrashPoint>>),
     /// To [`Order::Record`].
     Recorded(Record),
     /// To [`Order::Make`].

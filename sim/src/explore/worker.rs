@@ -120,6 +120,7 @@ impl Bench {
             Order::Sweep { plan, runs, telling } => self.sweep(&plan, runs, telling),
             Order::Vary { variations, first } => self.vary(&variations, first),
             Order::Points { source, deviations } => self.points(source, &deviations),
+            Order::Crashes { variations } => self.crashes(&variations),
             Order::Record { plan, run, telling } => self.record(&plan, run, telling),
             Order::Make { source, edits } => {
                 self.note.on(0);
@@ -209,6 +210,15 @@ impl Bench {
         let report = run(&case.varied(deviations), Detail::Points);
         let outcome = Outcome::of(&report, case.scenario.name(), case.seed, "");
         Ok(Answer::Points { case: text, outcome, points: report.points.unwrap_or_default() })
+    }
+
+    fn crashes(&mut self, variations: &Variations) -> Result<Answer, String> {
+        let base = Case::from_toml(&variations.base, self.scenarios).map_err(|error| error.to_string())?;
+        let crashes_of = |(deviations, number): (&Vec<Deviation>, u64)| {
+            self.note.on(number);
+            run(&base.varied(deviations), Detail::Points).points.unwrap_or_default().crashes
+        };
+        Ok(Answer::Crashes(variations.deviations.iter().zip(0..).map(crashes_of).collect()))
     }
 
     fn case(&self, plan: &Plan, index: u64, telling: Telling) -> Result<Case, String> {

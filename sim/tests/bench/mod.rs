@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub struct Bench {
+    program: &'static str,
     pub folder: TempDir,
 }
 
@@ -20,11 +21,16 @@ pub struct Done {
 
 impl Bench {
     pub fn new() -> Bench {
-        Bench { folder: tempfile::tempdir().unwrap() }
+        Bench::of("planted")
+    }
+
+    /// For commands of that example.
+    pub fn of(program: &'static str) -> Bench {
+        Bench { program, folder: tempfile::tempdir().unwrap() }
     }
 
     pub fn command(&self, line: &str) -> std::process::Command {
-        let mut command = std::process::Command::new(program());
+        let mut command = std::process::Command::new(path_of(self.program));
         command.args(line.split(' ')).current_dir(self.folder.path());
         command
     }
@@ -59,12 +65,11 @@ impl Bench {
     }
 }
 
-fn program() -> PathBuf {
+fn path_of(program: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let program = test.ancestors().nth(2).unwrap().join("examples/planted");
-    let missing = "build it first: cargo build -p seedgrid --example planted";
-    assert!(program.exists(), "{}: {missing}", program.display());
-    program
+    let path = test.ancestors().nth(2).unwrap().join("examples").join(program);
+    assert!(path.exists(), "{}: build it first: cargo build -p seedgrid --examples", path.display());
+    path
 }
 
 /// Checks that a command was refused in one line, with status 2.
