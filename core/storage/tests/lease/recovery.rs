@@ -91,8 +91,9 @@ pub async fn a_client_need_not_wait_for_recovery() {
     let place = left().await;
     place.backend.fail(Call::List, 1);
     let place = place.crash(Config::default()).await;
-    let mut allocated = place.allocate(&[0, 1, 2], 4).await.unwrap();
+    let mut allocated = place.allocate(&[0, 1, 2, 3], 4).await.unwrap();
     assert_eq!(allocated.already, [2, 7].into());
+    assert_eq!(allocated.writers.keys().collect::<Vec<_>>(), [&0, &1, &3]);
     let writer = allocated.writers.remove(&1).unwrap();
     writer.write(0, Bytes::from_static(b"efgh")).await.unwrap();
     tokio::time::sleep(Duration::from_secs(120)).await;

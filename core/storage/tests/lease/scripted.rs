@@ -36,6 +36,8 @@ pub struct Scripted {
 struct Script {
     /// How many more of these calls fail.
     failing: BTreeMap<Call, (u32, Option<BackendError>)>,
+    /// The next of these calls are carried out and fail.
+    losing: BTreeSet<Call>,
     /// These calls wait for a permit.
     held: BTreeMap<Call, Arc<Semaphore>>,
     /// Bodies that are listed beside, or instead of, what is on the disk; none is not listed.
@@ -59,6 +61,11 @@ impl Scripted {
     /// The next of these calls fails so.
     pub fn fail_with(&self, call: Call, error: BackendError) {
         self.script.lock().unwrap().failing.insert(call, (1, Some(error)));
+    }
+
+    /// The next of these calls is carried out, and then fails.
+    pub fn lose_answer(&self, call: Call) {
+        self.script.lock().unwrap().losing.insert(call);
     }
 
     /// These calls wait until a permit is added to what is returned.
@@ -107,6 +114,13 @@ impl Scripted {
                 Err(error.clone().unwrap_or_else(|| BackendError::Failed("503".into())))
             }
             _ => Ok(()),
+        }
+    }
+
+    fn end<T>(&self, call: Call, answer: T) -> Result<T, BackendError> {
+        match self.script.lock().unwrap().losing.remove(&call) {
+            true => Err(BackendError::Failed("no answer".into())),
+            false => Ok(answer),
         }
     }
 
@@ -179,7 +193,7 @@ impl Backend for Scripted {
 
     async fn change(&self, id: ShareId, change: SlotChange, epoch: u64) -> Result<u64, BackendError> {
         self.begin(Call::Change).await?;
-        self.disk.change(id, change, epoch).await
+        self.end(Call::Change, self.disk.change(id, change, epoch).await?)
     }
 
     async fn available_space(&self) -> Result<Option<u64>, BackendError> {
@@ -208,7 +222,7 @@ impl Incoming for ScriptedIncoming {
         self.scripted.begin(Call::Publish).await?;
         let used = self.incoming.publish().await?;
         self.scripted.half_made(self.id, false);
-        Ok(used)
+        self.scripted.end(Call::Publish, used)
     }
 
     async fn settle(&self) {

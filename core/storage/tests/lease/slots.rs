@@ -174,6 +174,16 @@ pub async fn a_share_that_could_not_be_made_is_gone() {
     place.backend.fail_with(Call::Change, BackendError::NoSpace);
     assert_eq!(place.change(&[(0, write(0, b"x"))]).await, Err(ServerError::NoSpace));
     assert!(place.row(0).await.is_none() && !place.file(0).exists());
+    // The same when it was made, and only the answer was lost.
+    place.backend.lose_answer(Call::Change);
+    assert!(matches!(place.change(&[(0, write(0, b"x"))]).await, Err(ServerError::Disk(_))));
+    assert!(place.row(0).await.is_none() && !place.file(0).exists());
+    // A change is what it is.
+    place.change(&[(0, write(0, b"x"))]).await.unwrap();
+    place.backend.lose_answer(Call::Change);
+    place.change(&[(0, write(0, b"yy"))]).await.unwrap_err();
+    assert_eq!(slot(&place, 0).await.unwrap(), &b"yy"[..]);
+    assert_eq!(place.row(0).await.unwrap().used_space, fs::metadata(place.file(0)).unwrap().len());
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,6 +236,7 @@ pub async fn a_read_waits_for_a_change_and_a_listing_does_not() {
     let mut change = Box::pin(place.change(&writes));
     assert!(!is_over(&mut change).await);
     settle().await;
+    tokio::time::sleep(Config::default().adopt_interval).await;
     assert_eq!(slots(&place).await, [0]);
     let mut read = Box::pin(slot(&place, 0));
     assert!(!is_over(&mut read).await);

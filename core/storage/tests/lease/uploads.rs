@@ -115,6 +115,12 @@ pub async fn publishing_that_fails_leaves_nothing() {
     place.backend.fail_with(Call::Publish, BackendError::NoSpace);
     assert_eq!(writer.close().await, Err(ServerError::NoSpace));
     assert_eq!((place.row(0).await, place.server.uploads().len()), (None, 0));
+    // The same when it was published, and only the answer was lost.
+    let writer = place.writer(0, 4).await;
+    writer.write(0, Bytes::from_static(b"abcd")).await.unwrap();
+    place.backend.lose_answer(Call::Publish);
+    assert!(matches!(writer.close().await, Err(ServerError::Disk(_))));
+    assert!(place.row(0).await.is_none() && !place.file(0).exists());
     place.upload(0, b"abcd").await;
 }
 
