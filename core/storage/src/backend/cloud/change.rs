@@ -32,19 +32,21 @@ impl Shared {
             _ => self.chunk.max(old.len() as u64),
         };
         let old: Vec<&[u8]> = old.chunks(chunk as usize).collect();
-        let mut pieces =
-            (0..).zip(new.chunks(chunk as usize)).filter(|(number, piece)| old.get(*number) != Some(piece));
-        let mut pieces: Vec<(usize, Bytes)> =
-            pieces.by_ref().map(|(number, piece)| (number, Bytes::copy_from_slice(piece))).collect();
-        if !old.is_empty() && pieces.first().is_some_and(|(number, _)| *number == 0) {
+        let mut puts: Vec<(usize, Bytes)> = (0..)
+            .zip(new.chunks(chunk as usize))
+            .filter(|(number, piece)| old.get(*number) != Some(piece))
+            .map(|(number, piece)| (number, Bytes::copy_from_slice(piece)))
+            .collect();
+        if !old.is_empty() && puts.first().is_some_and(|(number, _)| *number == 0) {
             // It tells the length: the old one holds until everything else is there.
-            let first = pieces.remove(0);
-            if let Some(full) = before_a_second(&old, &first.1).filter(|_| !pieces.is_empty()) {
-                pieces.insert(0, (0, full));
+            let first = puts.remove(0);
+            if let ([only], [_, ..]) = (&old[..], &puts[..]) {
+                reached!("storage: a share in an object store outgrows its only chunk");
+                puts.insert(0, (0, with_lengths_of(only, &first.1)));
             }
-            pieces.push(first);
+            puts.push(first);
         }
-        for (number, piece) in pieces {
+        for (number, piece) in puts {
             self.put((id, number as u64), piece, epoch).await?;
         }
         Ok(new.len() as u64)
@@ -59,12 +61,12 @@ impl Shared {
     }
 }
 
-/// The first chunk sets the size of all, so it must be full before there is a second one. For an only chunk that is not: its
-/// new bytes with its old lengths.
-fn before_a_second(old: &[&[u8]], first: &Bytes) -> Option<Bytes> {
-    let [only] = old else { return None };
-    let mut full = BytesMut::from(&first[..]);
-    full.get_mut(mutable::LENGTHS)?.copy_from_slice(only.get(mutable::LENGTHS)?);
-    reached!("storage: a share in an object store outgrows its only chunk");
-    Some(full.freeze())
+/// The first chunk sets the size of all, so it must be full before there is a second one: its new bytes, with the old
+/// lengths.
+fn with_lengths_of(old: &[u8], new: &[u8]) -> Bytes {
+    let mut full = BytesMut::from(new);
+    if let (Some(lengths), Some(old)) = (full.get_mut(mutable::LENGTHS), old.get(mutable::LENGTHS)) {
+        lengths.copy_from_slice(old);
+    }
+    full.freeze()
 }
