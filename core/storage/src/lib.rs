@@ -28,6 +28,7 @@ pub mod backend;
 pub mod classic;
 pub mod config;
 mod container;
+pub mod crawler;
 pub mod database;
 mod error;
 mod layout;

@@ -1,7 +1,7 @@
 //! What can be read: rows, leases, totals, accounts, and what the crawler noted. The same for the committed state
 //! ([`Read`]) and inside a write transaction ([`Write`](super::Write)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use protocol::StorageIndex;
@@ -52,6 +52,23 @@ impl Read {
             }
         }
         Ok(rows)
+    }
+
+    /// The prefixes that have any rows.
+    pub fn prefixes(&self) -> Result<BTreeSet<Prefix>, DatabaseError> {
+        let mut prefixes = BTreeSet::new();
+        let mut from = Prefix::nth(0);
+        while let Some(prefix) = from {
+            let keys = shares_of(prefix);
+            let Some(entry) = self.shares.range::<&ShareKey>(keys.start()..).map_err(failed)?.next() else {
+                break;
+            };
+            let (key, _) = entry.map_err(failed)?;
+            let found = Prefix::of(&share_of(key.value()).index);
+            prefixes.insert(found);
+            from = Prefix::nth(found.number() + 1);
+        }
+        Ok(prefixes)
     }
 
     /// The leases of a share.

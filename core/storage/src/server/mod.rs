@@ -40,19 +40,20 @@ use self::allocate::MAX_SIZE;
 use self::locks::Locks;
 use self::looks::Looks;
 use self::operations::Operations;
-use self::shared::Shared;
 use self::suspects::Suspects;
 use self::unfinished::keep_trying;
 use self::uploads::Uploads;
 
 use crate::backend::{Backend, BackendError};
 use crate::config::Config;
+use crate::crawler;
 use crate::database::{Database, DatabaseError, OpenError};
 use crate::lock::lock;
 use crate::share::ShareId;
 
 pub use activity::Activity;
 pub use operations::Closed;
+pub(crate) use shared::Shared;
 pub use step::Step;
 
 /// How long the start waits for recovery.
@@ -63,7 +64,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(60);
 
 /// A storage server that keeps its leases in a database. Clones are the same server.
 #[derive(Clone)]
-pub struct Server(Arc<Shared>);
+pub struct Server(pub(crate) Arc<Shared>);
 
 /// What a server is made of.
 pub struct Setup {
@@ -159,7 +160,9 @@ impl Server {
         }
         let background = runtime.scope();
         let unfinished = (shared.unfinished.clone(), Arc::downgrade(shared));
-        background.spawn("unfinished", 0, keep_trying(runtime, unfinished.0, unfinished.1));
+        background.spawn("unfinished", 0, keep_trying(runtime.clone(), unfinished.0, unfinished.1));
+        let crawl = crawler::run(runtime, Arc::downgrade(shared), shared.config.crawl.delay);
+        background.spawn("crawler", 0, crawl);
         *lock(&shared.background) = Some(background);
         Ok(server)
     }
@@ -187,6 +190,7 @@ impl Server {
             activity: Counters::default(),
             unfinished: Arc::default(),
             background: Mutex::default(),
+            crawling: Arc::default(),
             available: Mutex::default(),
         };
         if let Err(error) = shared.room().await {

@@ -61,7 +61,7 @@ impl Sight {
 
 impl Shared {
     /// Makes database and backend agree about a file.
-    pub(super) async fn reconcile(
+    pub(crate) async fn reconcile(
         self: &Arc<Self>,
         index: StorageIndex,
         mode: Mode,

@@ -17,6 +17,7 @@ use super::unfinished::Unfinished;
 use super::uploads::Uploads;
 use crate::backend::{Backend, BackendError};
 use crate::config::Config;
+use crate::crawler::Crawling;
 use crate::database::{Database, DatabaseError, Row};
 use crate::lock::lock;
 
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub unfinished: Arc<Unfinished>,
     /// What runs as long as the server: it holds no `Arc` of this while it waits.
     pub background: Mutex<Option<Scope>>,
+    /// What the crawler and crawls at once share.
+    pub crawling: Arc<Crawling>,
     /// Bytes of the backend that could be written when that was last asked.
     pub available: Mutex<Option<u64>>,
 }

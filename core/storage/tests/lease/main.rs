@@ -2,6 +2,7 @@
 //! moved; and over a backend that fails, waits and shows half-made shares as it is told.
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
+mod crawler;
 mod dossier;
 mod leases;
 mod place;

@@ -24,6 +24,8 @@ pub enum Call {
     Change,
     Space,
     Incoming,
+    Prefixes,
+    Files,
 }
 
 #[derive(Clone)]
@@ -139,10 +141,12 @@ impl Scripted {
 #[async_trait]
 impl Backend for Scripted {
     async fn prefixes(&self) -> Result<BTreeSet<Prefix>, BackendError> {
+        self.begin(Call::Prefixes).await?;
         self.disk.prefixes().await
     }
 
     async fn files(&self, prefix: Prefix) -> Result<BTreeSet<StorageIndex>, BackendError> {
+        self.begin(Call::Files).await?;
         self.disk.files(prefix).await
     }
 

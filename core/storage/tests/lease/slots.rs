@@ -40,7 +40,7 @@ pub async fn the_examples_of_the_specification() {
     assert_eq!((row.state, row.kind), (State::Stable, Kind::Mutable));
     assert_eq!(row.used_space, fs::metadata(place.file(3)).unwrap().len());
     assert_eq!(place.leased_until(3).await, Some(START + LEASE));
-    assert_eq!(place.shares().await, [], "it is no immutable share");
+    assert!(place.shares().await.is_empty(), "it is no immutable share");
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,7 +136,7 @@ pub async fn requests_have_limits() {
     assert!(refused(place.rtw(&tests(31), &[]).await));
     for offset in [69_105_000_000_000_000, u64::MAX] {
         assert!(refused(place.rtw(&[(0, write(0, b"x")), (1, write(offset, b"x"))], &[]).await));
-        assert_eq!(slots(&place).await, [], "nothing was begun");
+        assert!(slots(&place).await.is_empty(), "nothing was begun");
     }
     assert!(place.rtw(&tests(30), &[(0, 1); 30]).await.unwrap().success);
 }

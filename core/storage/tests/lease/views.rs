@@ -175,7 +175,7 @@ pub async fn a_share_that_disappeared_goes_with_its_leases() {
     place.upload(0, b"abcd").await;
     fs::remove_file(place.file(0)).unwrap();
     assert_eq!(place.read(0).await, Err(ServerError::NoSuchShare));
-    assert_eq!(place.shares().await, [], "who read it has noticed");
+    assert!(place.shares().await.is_empty(), "who read it has noticed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,7 +196,7 @@ pub async fn a_share_that_is_only_not_listed_stays() {
 pub async fn half_a_share_without_a_row_is_left_for_a_cycle() {
     let place = Place::new().await;
     place.backend.show(id(4), incomplete(10));
-    assert_eq!(place.shares().await, []);
+    assert!(place.shares().await.is_empty());
     assert!(place.allocate(&[4], 4).await.unwrap().writers.is_empty(), "it is not overwritten");
     assert_eq!(place.crawl(1).await, [Step::Watch { used: 10 }]);
     place.backend.show(id(4), incomplete(20));

@@ -1,0 +1,192 @@
+//! One prefix: leases that are over end, each file is reconciled under its lock, and what is there is counted.
+//!
+//! Nothing is decided here from what was read here: rows and listing only say which files to look at, and each is read
+//! again under its lock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use protocol::StorageIndex;
+use runtime::{reached, relapse};
+
+use super::Tally;
+use super::state::{Found, State};
+use crate::database::{DatabaseError, Row, State as RowState};
+use crate::server::{Finding, Mode, Outcome, ReconcileError, Shared, Step};
+use crate::share::{Kind, Prefix, ShareId};
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// Crawls one prefix. What fails is counted, and no reason to stop.
+pub(super) async fn crawl(
+    server: &Arc<Shared>,
+    prefix: Prefix,
+    state: &mut State,
+) -> Result<(), DatabaseError> {
+    let seen = match see(server, prefix, state).await {
+        Ok(seen) => seen,
+        Err(error) => {
+            reached!("crawler: a prefix could not be crawled");
+            tracing::warn!(server = %server.id, %prefix, %error, "a prefix could not be crawled");
+            state.found.counts.failed_prefixes += 1;
+            return Ok(());
+        }
+    };
+    for index in seen.files {
+        reconcile(server, index, &seen.rows, state).await?;
+    }
+    if let Err(error) = count(server, prefix, &mut state.found).await {
+        tracing::warn!(server = %server.id, %prefix, %error, "a prefix could not be counted");
+        state.found.counts.failed_prefixes += 1;
+    }
+    Ok(())
+}
+
+/// The rows of a prefix.
+pub(super) async fn rows(server: &Shared, prefix: Prefix) -> Result<BTreeMap<ShareId, Row>, DatabaseError> {
+    server.database.view("prefix", move |read| read.prefix(prefix)).await
+}
+
+struct Seen {
+    rows: BTreeMap<ShareId, Row>,
+    files: BTreeSet<StorageIndex>,
+}
+
+/// Ends leases, and says which files to look at. The rows are read before the backend: what comes to be in between is
+/// then at worst looked at.
+async fn see(server: &Arc<Shared>, prefix: Prefix, state: &mut State) -> Result<Seen, ReconcileError> {
+    state.found.counts.ended_leases += expire(server, prefix, state).await?;
+    if relapse!("lease-L2") {
+        forget_what_is_not_listed(server, prefix).await?;
+    }
+    let rows = rows(server, prefix).await?;
+    let mut files = server.backend.files(prefix).await?;
+    files.extend(rows.keys().map(|id| id.index));
+    Ok(Seen { rows, files })
+}
+
+/// Ends the leases under a prefix that are over, in one transaction.
+async fn expire(server: &Shared, prefix: Prefix, state: &mut State) -> Result<u64, DatabaseError> {
+    let policy = server.config.expire.clone();
+    if !policy.enabled {
+        return Ok(0);
+    }
+    if !state.expires() {
+        state.found.counts.suspended = true;
+        return Ok(0);
+    }
+    let now = server.now();
+    let expire = server.database.update("expire", move |write| {
+        write.end_leases(prefix, &|kind, lease| policy.is_over(kind, lease.renewed, lease.expires, now))
+    });
+    expire.await
+}
+
+/// Reconciles a file. An error concludes nothing.
+async fn reconcile(
+    server: &Arc<Shared>,
+    index: StorageIndex,
+    rows: &BTreeMap<ShareId, Row>,
+    state: &mut State,
+) -> Result<(), DatabaseError> {
+    state.found.counts.files += 1;
+    let mode = Mode::Crawl { cycle: state.cycle };
+    // A task of its own: should it panic, the crawler goes on.
+    let shared = server.clone();
+    let reconcile = server.operations.run("crawl file", async move { shared.reconcile(index, mode).await });
+    match reconcile.await.map_err(ReconcileError::from).flatten() {
+        Ok(findings) => findings.iter().for_each(|finding| tally(finding, rows, &mut state.found)),
+        Err(error) => {
+            reached!("crawler: a file could not be examined");
+            tracing::warn!(server = %server.id, %index, %error, "a file could not be examined");
+            state.found.counts.failed_files += 1;
+            if relapse!("lease-L11") {
+                return Err(DatabaseError::Failed(error.to_string()));
+            }
+            if relapse!("lease-L13") && matches!(error, ReconcileError::Backend(_)) {
+                forget_all_of(server, index).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds what happened to a share to the counts.
+fn tally(finding: &Finding, rows: &BTreeMap<ShareId, Row>, found: &mut Found) {
+    let counts = &mut found.counts;
+    match (finding.step, &finding.outcome) {
+        (_, Outcome::Failed(_)) => counts.failed_steps += 1,
+        (Step::Watch { .. }, _) => counts.watched += 1,
+        (_, Outcome::Left) => {}
+        (Step::Adopt { .. }, _) => counts.adopted += 1,
+        (Step::Forget { .. }, _) => counts.vanished += 1,
+        (Step::Correct { .. }, _) => counts.corrected += 1,
+        (Step::Collect, _) => counts.collected.add(rows.get(&finding.id).map_or(0, |row| row.used_space)),
+        (Step::Clear { used }, _) => counts.cleared.add(used),
+        (
+            Step::RollForward { .. }
+            | Step::GiveUp { .. }
+            | Step::EndChange { .. }
+            | Step::FinishDeletion { .. },
+            _,
+        ) => counts.ended_operations += 1,
+    }
+}
+
+/// Counts what is there when all files of the prefix have been reconciled.
+async fn count(server: &Shared, prefix: Prefix, found: &mut Found) -> Result<(), DatabaseError> {
+    let now = server.now();
+    let counted = server.database.view("count prefix", move |read| {
+        let mut ages: BTreeMap<u64, u64> = BTreeMap::new();
+        for lease in read.prefix_leases(prefix)?.values().flat_map(BTreeMap::values) {
+            *ages.entry(now.saturating_sub(lease.renewed) / DAY).or_default() += 1;
+        }
+        Ok((read.prefix(prefix)?, ages))
+    });
+    let (rows, ages) = counted.await?;
+    let counts = &mut found.counts;
+    counts.prefixes += 1;
+    for (days, leases) in ages {
+        counts.leases += leases;
+        *found.lease_ages.entry(days).or_default() += leases;
+    }
+    let there = |row: &Row| matches!(row.state, RowState::Stable | RowState::Changing);
+    for (id, row) in rows.into_iter().filter(|(_, row)| there(row)) {
+        let tally: &mut Tally = match row.kind {
+            Kind::Immutable => &mut found.counts.immutable,
+            Kind::Mutable => &mut found.counts.mutable,
+            Kind::Corrupted => &mut found.counts.corrupted,
+        };
+        tally.add(row.used_space);
+        if row.kind == Kind::Corrupted {
+            found.name_corrupted(id.to_string());
+        }
+    }
+    Ok(())
+}
+
+/// The bug of the first accounting crawlers: backend first, rows later, and what is in the one and not in the other is
+/// taken to have vanished.
+async fn forget_what_is_not_listed(server: &Arc<Shared>, prefix: Prefix) -> Result<(), ReconcileError> {
+    let mut listed = BTreeSet::new();
+    for index in server.backend.files(prefix).await? {
+        let shares = server.backend.list(index).await?.into_keys();
+        listed.extend(shares.map(|share| ShareId { index, share }));
+    }
+    let vanished = rows(server, prefix).await?.into_iter().filter(|(id, _)| !listed.contains(id)).collect();
+    Ok(forget(server, vanished).await?)
+}
+
+/// The bug that took an outage for an absence.
+async fn forget_all_of(server: &Arc<Shared>, index: StorageIndex) -> Result<(), DatabaseError> {
+    let rows = server.rows(index).await?;
+    let all = rows.into_iter().map(|(share, row)| (ShareId { index, share }, row)).collect();
+    forget(server, all).await
+}
+
+async fn forget(server: &Arc<Shared>, rows: Vec<(ShareId, Row)>) -> Result<(), DatabaseError> {
+    let forget = server.database.update("forget", move |write| {
+        rows.iter().try_for_each(|(id, row)| write.forget_vanished(*id, row.epoch).map(drop))
+    });
+    forget.await
+}
