@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
+use protocol::StorageIndex;
+use protocol::server::{Allocate, StorageServer};
 use storage::config::{Config, Crawl, Expire, ExpireMode, LEASE, STARTER_LEASE};
 use storage::crawler::{AgeBin, Cycle, Pulse, Tally};
 use storage::database::{AccountId, Lease};
@@ -23,14 +26,16 @@ async fn crawl(place: &Place) -> Cycle {
 fn copy_in_three(place: &Place) -> [ShareId; 3] {
     let [mut before, mut after] = [INDEX; 2];
     (before.0[0], after.0[0]) = (3, 250);
-    for index in [before, after] {
-        let index = index.to_string();
-        let file = place.path(&format!("shares/{}/{index}/0", &index[..2]));
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, [[2, 4, 0].map(u32::to_be_bytes).concat(), b"abcd".to_vec()].concat()).unwrap();
-    }
-    place.copy_in(0, b"abcd");
-    [before, INDEX, after].map(|index| ShareId { index, share: 0 })
+    [before, INDEX, after].map(|index| copy_in_at(place, index))
+}
+
+/// Share 0 of a file, copied in.
+fn copy_in_at(place: &Place, index: StorageIndex) -> ShareId {
+    let name = index.to_string();
+    let file = place.path(&format!("shares/{}/{name}/0", &name[..2]));
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(file, [[2, 4, 0].map(u32::to_be_bytes).concat(), b"abcd".to_vec()].concat()).unwrap();
+    ShareId { index, share: 0 }
 }
 
 /// How many shares the database knows.
@@ -231,18 +236,32 @@ async fn what_fails_stops_nothing_and_concludes_nothing() {
 async fn a_share_that_comes_during_a_crawl_keeps_its_lease() {
     let place = Place::new().await;
     place.upload(0, b"abcd").await;
-    for moment in 1..50 {
-        let server = place.server.clone();
+    // Others under the same prefix, so that it takes a while.
+    for other in 0..8 {
+        let mut index = INDEX;
+        index.0[15] = 240 + other;
+        copy_in_at(&place, index);
+    }
+    for moment in 1..20 {
         let scope = place.runtime.scope();
-        scope.spawn("crawl", 0, async move { drop(server.crawl(|_| {}).await.unwrap()) });
-        for _ in 0..moment {
-            tokio::task::yield_now().await;
-        }
-        place.upload(moment, b"efgh").await;
+        let (server, crawling) = (place.server.clone(), place.server.clone());
+        scope.spawn("crawl", 0, async move { drop(crawling.crawl(|_| {}).await.unwrap()) });
+        let runtime = place.runtime.clone();
+        scope.spawn("upload", 0, async move {
+            for _ in 0..moment {
+                // One turn of everyone; tokio's own yield would wait until all others wait.
+                runtime.blocking("turn", || {}).await.unwrap();
+            }
+            let shares = [moment].into();
+            let request = Allocate { index: INDEX, shares, size: 4, renew: [1; 32], cancel: [2; 32] };
+            let writer = server.allocate_buckets(request).await.unwrap().writers.remove(&moment).unwrap();
+            writer.write(0, Bytes::from_static(b"efgh")).await.unwrap();
+            writer.close().await.unwrap();
+        });
         scope.drain().await;
         assert_eq!(place.leased_until(moment).await, Some(START + LEASE), "moment {moment}");
     }
-    assert_eq!(place.shares().await.len(), 50);
+    assert_eq!(place.shares().await.len(), 20);
 }
 
 /// A9: the clock steps forward by 90 days.

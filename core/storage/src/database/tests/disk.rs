@@ -123,11 +123,6 @@ struct Node {
 }
 
 impl TestDisk {
-    /// Calls that change something, so far.
-    pub fn changes(&self) -> u64 {
-        lock(&self.0).changes
-    }
-
     /// Calls that make something durable, so far.
     pub fn syncs(&self) -> u64 {
         lock(&self.0).syncs

@@ -128,7 +128,7 @@ impl Model {
 
 /// The times of a lease that a number stands for.
 fn asked(number: u64) -> (u64, Option<u64>) {
-    (NOW + number % 5, (number % 7 != 0).then_some(NOW + number))
+    (NOW + number % 5, (!number.is_multiple_of(7)).then_some(NOW + number))
 }
 
 fn over(number: u64, kind: Kind, lease: Lease) -> bool {
