@@ -120,6 +120,31 @@
 #![doc = include_str!("../examples/quorum/main.rs")]
 //! ```
 //!
+//! # Disks and crashes
+//!
+//! `sim/examples/unplugged.rs` is a bank that must survive crashes. Each actor has a [`Disk`](crate::world::Disk), which it
+//! reaches as `runtime.files()`. Nothing on it is durable before its sync has returned: `sync_data` for a file's bytes and
+//! length, `sync_dir` for the names in a directory (a rename is never half done, and durable when the directory of the new
+//! name has been synced). When the power goes, any part of the rest may survive: each write whole, torn between sectors or
+//! not at all, each name by itself.
+//!
+//! - [`expose_disk`](crate::world::Actor::expose_disk) says what may go wrong with an actor's disk. `crash` then takes every
+//!   crash point, `exhaust` tries every kind of trouble at every operation.
+//! - [`ask`](crate::world::Actor::ask) gives `NoAnswer` when the actor went down, be it in the middle of the work: what it
+//!   was asked for may have been done or not, and the oracle must allow for both.
+//! - [`on_restart`](crate::world::Actor::on_restart) starts the actor's server anew,
+//!   [`restarted`](crate::world::Actor::restarted) waits for that, and [`recovered`](crate::world::Actor::recovered) says when
+//!   it is over, for `crash --twice`. [`stage`](crate::world::Actor::stage) names what is going on, so that crash points are
+//!   counted by it.
+//! - [`Fault::draw_disk`](crate::fault::Fault::draw_disk) and [`draw_clock`](crate::fault::Fault::draw_clock) draw trouble
+//!   for sweeps.
+//!
+//! ```text
+//! cargo run --release --example unplugged -- crash
+//! cargo run --release --example unplugged -- crash --relapse unplugged-B1
+//! cargo run --release --example unplugged -- crash --twice --relapse unplugged-B2
+//! ```
+//!
 //! # What comes of it
 //!
 //! `bugs` finds `quorum-B1` in about one run of fifty. `shrink` leaves one replica and three operations, one of whose users

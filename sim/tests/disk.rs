@@ -140,6 +140,29 @@ fn what_was_in_progress_may_be_done_all_the_same() {
     }
 }
 
+/// The crash and the restart fall into one poll.
+static AT_ONCE: Toy = toy(|_, world| {
+    Box::pin(async move {
+        let actor = world.actor("S0");
+        let old = Arc::new(AtomicU32::new(0));
+        let counter = old.clone();
+        actor.spawn("old", 0, async move { _ = counter.fetch_add(1, Ordering::SeqCst) });
+        assert!(actor.runtime().files().create_dir_all(Path::new("/d")).is_err());
+        actor.restart();
+        actor.spawn("new", 0, std::future::pending());
+        world.actor("clock").runtime().sleep(Duration::from_secs(2)).await;
+        assert_eq!(
+            (old.load(Ordering::SeqCst), actor.life(), actor.live_tasks()),
+            (0, 1, vec!["new.0".into()])
+        );
+    })
+});
+
+#[test]
+fn a_restart_in_the_very_poll_of_the_crash_waits_for_nothing() {
+    play(&AT_ONCE, vec![at(DiskOp::Change, 1, DiskEffect::crash(CrashKind::Process, 0))]);
+}
+
 /// A panic in the poll in which the power went is nobody's, and what a destructor writes reaches nothing.
 static PANICKING: Toy = toy(|_, world| {
     Box::pin(async move {

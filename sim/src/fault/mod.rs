@@ -49,7 +49,7 @@ pub enum Fault {
         op: DiskOp,
         /// At which operation of that kind, counted over the whole run: 1 is the first.
         nth: u32,
-        /// What happens.
+        /// What happens. Of several faults at one operation, the last counts.
         effect: DiskEffect,
     },
     /// An actor's wall clock is wrong. A clock has no calls of its own to count, so this one is at a time.

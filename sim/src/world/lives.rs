@@ -72,6 +72,15 @@ impl Actor {
 
     /// Brings the actor up again, with its disk and nothing running but what [`Actor::on_restart`] starts.
     pub fn restart(&self) {
+        // Whoever restarts it in the very poll in which it went down does not wait for the end of that.
+        let fallen = LIVES.with_borrow_mut(|lives| {
+            let before = lives.fallen.len();
+            lives.fallen.retain(|(fallen, _)| fallen.id != self.id);
+            lives.fallen.len() < before
+        });
+        if fallen {
+            bury(self);
+        }
         executor::restart(self.id);
         let hooks = LIVES.with_borrow(|lives| lives.hooks.get(&self.id).cloned().unwrap_or_default());
         hooks.iter().for_each(|hook| hook(self));

@@ -49,15 +49,12 @@ impl DoorFiles {
     fn change(&self, deed: &Deed<'_>) -> io::Result<()> {
         self.check_power()?;
         let mut state = self.disk().lock();
-        let needs_room = match deed {
-            Deed::Create(_) | Deed::MakeDirs(_) => true,
-            Deed::Write(file, offset, bytes) => offset.saturating_add(bytes.len() as u64) > file.lock().len(),
-            Deed::SetLen(file, length) => *length > file.lock().len(),
-            _ => false,
-        };
-        let effect = state.trouble.come_by(DiskOp::Change, self.life, needs_room)?;
+        let effect = state.trouble.come_by(DiskOp::Change, self.life)?;
+        if state.trouble.is_full() && needs_room(deed) {
+            return Err(state.trouble.full());
+        }
         self.crash_if(&effect, &mut state, Some(deed))?;
-        let about = state.about(deed);
+        let about = effect.as_ref().and_then(|_| state.about(deed));
         state.tree.perform(deed)?;
         drop(state);
         if let (Some(effect), Some((file, at, length))) = (effect, about) {
@@ -71,7 +68,7 @@ impl DoorFiles {
     pub(in crate::world) fn may_crash_here(&self) {
         if self.check_power().is_ok() {
             let mut state = self.disk().lock();
-            if let Ok(effect) = state.trouble.come_by(DiskOp::Change, self.life, false) {
+            if let Ok(effect) = state.trouble.come_by(DiskOp::Change, self.life) {
                 // There is nobody here to be told that the power is gone.
                 drop(self.crash_if(&effect, &mut state, None));
             }
@@ -96,7 +93,7 @@ impl DoorFiles {
     fn read<T>(&self, about: About<'_>, read: impl FnOnce(&State) -> io::Result<T>) -> io::Result<T> {
         self.check_power()?;
         let mut state = self.disk().lock();
-        let effect = state.trouble.come_by(DiskOp::Read, self.life, false)?;
+        let effect = state.trouble.come_by(DiskOp::Read, self.life)?;
         self.crash_if(&effect, &mut state, None)?;
         match (effect, about) {
             (Some(effect), About::File(file)) => rot(file, 0, u64::MAX, &effect),
@@ -116,6 +113,16 @@ impl State {
             Deed::Rename(path, _) => Some((self.tree.file(path).ok()?, 0, u64::MAX)),
             _ => None,
         }
+    }
+}
+
+/// Whether an operation takes more room than there is taken already.
+fn needs_room(deed: &Deed<'_>) -> bool {
+    match deed {
+        Deed::Create(_) | Deed::MakeDirs(_) => true,
+        Deed::Write(file, offset, bytes) => offset.saturating_add(bytes.len() as u64) > file.lock().len(),
+        Deed::SetLen(file, length) => *length > file.lock().len(),
+        _ => false,
     }
 }
 

@@ -75,14 +75,8 @@ impl Trouble {
         self.slow = (0, 0);
     }
 
-    /// Counts an operation in that life, and says what the case has happen at it, beyond what lasts. Whether it needs room
-    /// decides if it fails on a full disk.
-    pub(super) fn come_by(
-        &mut self,
-        op: DiskOp,
-        life: u32,
-        needs_room: bool,
-    ) -> io::Result<Option<DiskEffect>> {
+    /// Counts an operation in that life, and says what the case has happen at it, beyond what lasts.
+    pub(super) fn come_by(&mut self, op: DiskOp, life: u32) -> io::Result<Option<DiskEffect>> {
         let count = &mut self.counts[op as usize];
         *count += 1;
         let nth = *count;
@@ -116,19 +110,18 @@ impl Trouble {
                 DiskError::NoSpace => ErrorKind::StorageFull.into(),
             });
         }
-        if needs_room && self.is_full() {
-            return Err(ErrorKind::StorageFull.into());
-        }
         Ok(effect.filter(|effect| matches!(effect, DiskEffect::Crash { .. } | DiskEffect::Rot { .. })))
     }
 
-    /// Whether there is no room, which somebody feels now.
+    /// Whether there is no room.
     pub(super) fn is_full(&self) -> bool {
-        let full = self.full_until > context::now();
-        if full {
-            took_effect(DiskEffect::Full { us: None }.name());
-        }
-        full
+        self.full_until > context::now()
+    }
+
+    /// What somebody is told who needs room and finds none.
+    pub(super) fn full(&self) -> io::Error {
+        took_effect(DiskEffect::Full { us: None }.name());
+        ErrorKind::StorageFull.into()
     }
 
     /// By how many nanoseconds the next job of the disk's actor begins late.
