@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `file` | the file that redb stands on |
 //! | `open` | opening, making, setting aside |
+//! | `overlay` | a file for looking, that is never changed |
 //! | `records` | the tables, and how their records are laid out |
 //! | `queue` | group commit |
 //! | `read`, `write` | a transaction, as its user sees it |
@@ -21,6 +22,7 @@ mod accounts;
 mod file;
 mod leases;
 mod open;
+mod overlay;
 mod queue;
 mod read;
 mod records;
@@ -200,6 +202,14 @@ pub enum OpenError {
         /// The disk's reason.
         why: String,
     },
+    /// It is no sound database. Only [`Database::look`] says so: [`Database::open`] sets such a file aside.
+    #[error("the lease database {} is damaged: {why}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The job was lost.
     #[error(transparent)]
     JobLost(#[from] runtime::JobLost),
@@ -221,11 +231,25 @@ impl Database {
         let (handle, place) = (runtime.clone(), path.to_owned());
         let opening = move || open::open(&*handle.files(), &place, handle.unix_time());
         let found = runtime.blocking("open lease database", opening).await??;
+        let database = Database::new(runtime, found.live, sync);
+        Ok(Opened { database, set_aside: found.set_aside, fresh: found.fresh })
+    }
+
+    /// Opens the database at `path` and changes nothing on the disk: whatever is done to it is forgotten at the end. Nobody
+    /// else may have it open.
+    pub async fn look(runtime: Runtime, path: &Path) -> Result<Database, OpenError> {
+        let (handle, place) = (runtime.clone(), path.to_owned());
+        let looking = move || open::look(&*handle.files(), &place, handle.unix_time());
+        let live = runtime.blocking("look at lease database", looking).await??;
+        Ok(Database::new(runtime, live, Sync::Full))
+    }
+
+    fn new(runtime: Runtime, live: open::Live, sync: Sync) -> Database {
         let shared = Arc::new(Shared {
             runtime: runtime.clone(),
             sync,
             queue: Mutex::default(),
-            slot: Mutex::new(Slot::Open(Arc::new(found.live))),
+            slot: Mutex::new(Slot::Open(Arc::new(live))),
             unsynced: Arc::default(),
             tasks: Mutex::default(),
         });
@@ -235,8 +259,7 @@ impl Database {
             scope.spawn("sync lease database", 0, queue::sync_behind(weak, runtime, unsynced));
             *lock(&shared.tasks) = Some(scope);
         }
-        let database = Database(shared);
-        Ok(Opened { database, set_aside: found.set_aside, fresh: found.fresh })
+        Database(shared)
     }
 
     /// Runs `work` in a write transaction that is committed when this returns `Ok`. Several callers' work may share one

@@ -14,6 +14,7 @@ use runtime::files::{File, Files, OpenMode};
 use runtime::reached;
 
 use super::file::DatabaseFile;
+use super::overlay::Overlay;
 use super::records::{
     ACCOUNT_KEYS, ACCOUNTS, ATTRIBUTES, CRAWLER, HISTORY, LEASES, META, META_EPOCH, META_VERSION, SHARES,
     VERSION,
@@ -58,10 +59,7 @@ pub(super) fn open(files: &dyn Files, path: &Path, now: Duration) -> Result<Foun
     let mut set_aside = None;
     loop {
         let file: Arc<dyn File> = files.open(path, OpenMode::CreateOrOpen).map_err(disk)?.into();
-        file.lock().map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => OpenError::InUse(path.into()),
-            _ => disk(error),
-        })?;
+        take(&*file, path)?;
         let fresh = file.is_empty().map_err(disk)?;
         if fresh {
             // Before anything is in it: what is acknowledged later must not lose its name.
@@ -83,6 +81,26 @@ pub(super) fn open(files: &dyn Files, path: &Path, now: Duration) -> Result<Foun
             }
         }
     }
+}
+
+/// Opens the file at `path`, and changes nothing on the disk then or later.
+pub(super) fn look(files: &dyn Files, path: &Path, now: Duration) -> Result<Live, OpenError> {
+    let disk = |error: io::Error| OpenError::Disk { path: path.into(), why: error.to_string() };
+    let file = Overlay::new(files.open(path, OpenMode::Read).map_err(disk)?).map_err(disk)?;
+    take(&file, path)?;
+    Live::open(Arc::new(file), now).map_err(|unusable| match unusable {
+        Unusable::Disk(why) => OpenError::Disk { path: path.into(), why },
+        Unusable::Damaged(why) => OpenError::Damaged { path: path.into(), why },
+        Unusable::Version(found) => OpenError::Version { path: path.into(), found },
+    })
+}
+
+/// Takes the file for this process alone.
+fn take(file: &dyn File, path: &Path) -> Result<(), OpenError> {
+    file.lock().map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::InUse(path.into()),
+        _ => OpenError::Disk { path: path.into(), why: error.to_string() },
+    })
 }
 
 impl Live {

@@ -503,3 +503,26 @@ async fn accounts_and_the_crawlers_notes() {
     };
     database.view("look", look).await.unwrap();
 }
+
+#[tokio::test]
+async fn looking_changes_nothing() {
+    let world = TestWorld::default();
+    let database = open(&world).await;
+    adopt(&database, id(1, 0)).await.unwrap();
+    // Not closed, as after a crash.
+    let crashed = world.disk.bytes(&path()).unwrap();
+    drop(database);
+    world.disk.put(&path(), crashed.clone());
+    let looking = Database::look(world.runtime(), &path()).await.unwrap();
+    assert!(is_stable(&looking, id(1, 0)).await);
+    adopt(&looking, id(2, 0)).await.unwrap();
+    assert!(is_stable(&looking, id(2, 0)).await, "as long as it is open");
+    assert!(matches!(Database::look(world.runtime(), &path()).await, Err(OpenError::InUse(_))));
+    looking.close().await;
+    world.disk.put(&path(), [crashed.clone(), vec![1]].concat()[1..].to_vec());
+    assert!(matches!(Database::look(world.runtime(), &path()).await, Err(OpenError::Damaged { .. })));
+    assert_eq!(world.disk.names(), [path()]);
+    world.disk.put(&path(), crashed.clone());
+    Database::look(world.runtime(), &path()).await.unwrap().close().await;
+    assert!(world.disk.bytes(&path()) == Some(crashed));
+}

@@ -167,13 +167,25 @@ impl Server {
         Ok(server)
     }
 
-    /// Opens the database and nothing else: no recovery, no crawler. For looking ([`Mode::Dry`]), and for one crawl.
+    /// Opens the database and nothing else: no recovery, no crawler. For one crawl, or one repair.
     pub async fn open(runtime: Runtime, setup: Setup) -> Result<Server, StartError> {
-        let Setup { id, node, state, backend, config } = setup;
-        let opened = Database::open(runtime.clone(), &state.join("leasedb.redb"), config.sync).await?;
+        let path = setup.state.join("leasedb.redb");
+        let opened = Database::open(runtime.clone(), &path, setup.config.sync).await?;
         if let Some(path) = &opened.set_aside {
-            tracing::error!(server = %id, path = %path.display(), "the lease database was damaged and is set aside");
+            tracing::error!(server = %setup.id, path = %path.display(), "the lease database was damaged and is set aside");
         }
+        Ok(Server::over(runtime, setup, opened.database).await)
+    }
+
+    /// As [`Self::open`], but nothing on the disk changes: for [`Mode::Dry`]. What else is done to the database is
+    /// forgotten.
+    pub async fn look(runtime: Runtime, setup: Setup) -> Result<Server, StartError> {
+        let database = Database::look(runtime.clone(), &setup.state.join("leasedb.redb")).await?;
+        Ok(Server::over(runtime, setup, database).await)
+    }
+
+    async fn over(runtime: Runtime, setup: Setup, database: Database) -> Server {
+        let Setup { id, node, state, backend, config } = setup;
         let shared = Shared {
             operations: Operations::new(&runtime),
             runtime,
@@ -182,7 +194,7 @@ impl Server {
             state,
             backend,
             config,
-            database: opened.database,
+            database,
             locks: Locks::default(),
             uploads: Uploads::default(),
             looks: Looks::default(),
@@ -196,7 +208,7 @@ impl Server {
         if let Err(error) = shared.room().await {
             tracing::warn!(server = %shared.id, %error, "the backend does not say how much room it has");
         }
-        Ok(Server(Arc::new(shared)))
+        Server(Arc::new(shared))
     }
 
     /// Makes database and backend agree about one file (§10): takes its lock, reads both sides again, and does what
