@@ -20,7 +20,7 @@ pub struct Explain {
 impl Explain {
     pub fn run(self) -> Result<Answer, Failure> {
         let cap = read(&self.cap)?;
-        Ok(Answer { text: describe(&cap), object: as_json(&cap) })
+        Ok(Answer::new(describe(&cap), as_json(&cap)))
     }
 }
 

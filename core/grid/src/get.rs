@@ -68,7 +68,7 @@ impl Get {
         let bytes = unless_interrupted(copy(read, &mut output)).await?;
         output.complete()?;
         let object = json!({ "ok": true, "bytes": bytes, "file": self.output });
-        Ok(Answer { text: String::new(), object })
+        Ok(Answer::new(String::new(), object))
     }
 }
 

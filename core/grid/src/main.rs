@@ -4,12 +4,17 @@
 //! A capability is a secret. It is printed where it is the result, and nowhere else.
 
 mod cap;
+mod crawl;
+mod directory;
+mod fsck;
 mod get;
+mod leases;
 mod outcome;
 mod output;
 mod put;
 mod servers;
 mod shares;
+mod when;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -34,7 +39,7 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
 
-    /// Print one JSON object on standard output.
+    /// Print JSON on standard output, an object a line; the last is the answer.
     #[arg(long, global = true, display_order = 100)]
     json: bool,
 
@@ -57,10 +62,12 @@ enum Command {
     Get(get::Get),
     Put(put::Put),
     Cap(cap::Explain),
+    Leases(leases::Leases),
+    Crawl(crawl::Crawl),
+    Fsck(fsck::Fsck),
 }
 
-const EXIT_STATUS: &str =
-    "Exit status: 0 done; 1 failed (for example not enough shares); 2 wrong usage or input.";
+const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed (for example not enough shares), or something was found; 2 wrong usage or input.";
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -73,8 +80,10 @@ fn main() -> ExitCode {
     }
     let json = arguments.json;
     let done = match run(arguments.command, json) {
-        Ok(Answer { object, .. }) if json => print(format!("{object}\n")),
-        Ok(Answer { text, .. }) => print(text),
+        Ok(Answer { text, object, sound }) => {
+            let printed = print(if json { format!("{object}\n") } else { text });
+            printed.map(|()| if sound { ExitCode::SUCCESS } else { ExitCode::from(outcome::FAILED) })
+        }
         Err(failure) if json => {
             let object = json!({ "ok": false, "error": failure.to_string() });
             print(format!("{object}\n")).and(Err(failure))
@@ -82,7 +91,7 @@ fn main() -> ExitCode {
         Err(failure) => Err(failure),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(failure) => {
             eprintln!("grid: {failure}");
             failure.exit_code()
@@ -99,10 +108,14 @@ fn run(command: Command, json: bool) -> Result<Answer, Failure> {
             Command::Get(get) => get.run(runtime, json).await,
             Command::Put(put) => put.run(runtime).await,
             Command::Cap(explain) => explain.run(),
+            Command::Leases(leases) => leases.run(runtime, json).await,
+            Command::Crawl(crawl) => crawl.run(runtime).await,
+            Command::Fsck(fsck) => fsck.run(runtime, json).await,
         }
     })
 }
 
+/// Prints to standard output at once.
 fn print(text: String) -> Result<(), Failure> {
     let mut stdout = io::stdout();
     let printed = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());

@@ -19,6 +19,15 @@ pub struct Answer {
     pub text: String,
     /// For programs: an object.
     pub object: Value,
+    /// Nothing is wrong with what was looked at. Otherwise the exit status says so.
+    pub sound: bool,
+}
+
+impl Answer {
+    /// An answer in both forms, about something sound.
+    pub fn new(text: String, object: Value) -> Answer {
+        Answer { text, object, sound: true }
+    }
 }
 
 /// Why a command ended without its result.

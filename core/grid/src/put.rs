@@ -75,7 +75,7 @@ impl Put {
         object["ok"] = true.into();
         object["cap"] = cap.to_string().into();
         object["size"] = cap.size().into();
-        Ok(Answer { text: format!("{cap}\n"), object })
+        Ok(Answer::new(format!("{cap}\n"), object))
     }
 
     async fn upload(

@@ -54,7 +54,7 @@ impl StorageDirs {
 }
 
 /// The storage directory that `directory` is or, being a node's directory, has.
-fn locate(directory: &Path) -> Result<PathBuf, Failure> {
+pub fn locate(directory: &Path) -> Result<PathBuf, Failure> {
     let candidates = [directory.join("storage"), directory.to_owned()];
     let found = candidates.into_iter().find(|candidate| candidate.join("shares").is_dir());
     let found = found.ok_or_else(|| {
@@ -67,7 +67,7 @@ fn locate(directory: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// The server's name, which is where it is, and its place in the ring, which its node decides.
-fn identify(storage: &Path) -> ServerId {
+pub fn identify(storage: &Path) -> ServerId {
     let name = storage.display().to_string();
     let seed = storage.parent().and_then(permutation_seed).unwrap_or_else(|| name.clone().into_bytes());
     ServerId::new(name, seed)
