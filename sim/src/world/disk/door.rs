@@ -50,10 +50,11 @@ impl DoorFiles {
         self.check_power()?;
         let mut state = self.disk().lock();
         let effect = state.trouble.come_by(DiskOp::Change, self.life)?;
-        if state.trouble.is_full() && needs_room(deed) {
-            return Err(state.trouble.full());
-        }
         self.crash_if(&effect, &mut state, Some(deed))?;
+        if state.trouble.is_full() && needs_room(deed) {
+            state.trouble.was_felt_full();
+            return Err(ErrorKind::StorageFull.into());
+        }
         let about = effect.as_ref().and_then(|_| state.about(deed));
         state.tree.perform(deed)?;
         drop(state);
@@ -223,8 +224,13 @@ impl Files for DoorFiles {
     }
 
     fn available_space(&self, _path: &Path) -> io::Result<u64> {
-        let room = self
-            .read(About::Nothing, |state| Ok(if state.trouble.is_full() { 0 } else { state.tree.room() }))?;
+        let room = self.read(About::Nothing, |state| match state.trouble.is_full() {
+            true => {
+                state.trouble.was_felt_full();
+                Ok(0)
+            }
+            false => Ok(state.tree.room()),
+        })?;
         executor::did(|| room);
         Ok(room)
     }

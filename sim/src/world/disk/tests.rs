@@ -309,9 +309,9 @@ fn with_deed<T>(disk: &Disk, step: &Step, work: impl FnOnce(&mut State, Option<D
 }
 
 fn draw(dice: &mut Dice) -> Step {
-    let dir = |dice: &mut Dice| PathBuf::from(*dice.pick(&["/", "/", "/a", "/b", "/a/c"]));
-    let path = |dice: &mut Dice| dir(dice).join(*dice.pick(&["x", "y", "z"]));
-    match dice.below(16) {
+    let dir = |dice: &mut Dice| PathBuf::from(*dice.pick(&["/", "/", "/", "/a", "/b", "/a/c"]));
+    let path = |dice: &mut Dice| dir(dice).join(*dice.pick(&["x", "x", "x", "y", "z"]));
+    match dice.below(18) {
         0..=2 => Step::Create(path(dice)),
         3..=6 => {
             let length = 1 + dice.skewed(13) as usize;
@@ -319,7 +319,7 @@ fn draw(dice: &mut Dice) -> Step {
             dice.fill(&mut bytes);
             Step::Write(path(dice), dice.skewed(13), bytes)
         }
-        7 => Step::SetLen(path(dice), dice.skewed(14)),
+        7 | 16 | 17 => Step::SetLen(path(dice), dice.skewed(14)),
         8..=9 => Step::Sync(path(dice)),
         10 => Step::MakeDir(PathBuf::from(*dice.pick(&["/a", "/b", "/a/c"]))),
         11 => Step::RemoveFile(path(dice)),
@@ -343,7 +343,7 @@ fn history(seed: u64) -> (Disk, Model, Step) {
 
 #[test]
 fn a_disk_is_what_a_naive_model_says_before_and_after_every_crash() {
-    for seed in 0..400 {
+    for seed in 0..600 {
         let (disk, model, last) = history(seed);
         assert!(image_of(&disk) == model.seen(), "seed {seed}");
         let used: usize = model.seen().values().flatten().map(Vec::len).sum();

@@ -93,6 +93,8 @@ impl Trouble {
             tracing::debug!(target: "fault", disk, op = kind, nth, "{}", effect.name());
         }
         match effect {
+            // Who goes down meets no other trouble.
+            Some(DiskEffect::Crash { .. }) => return Ok(effect),
             Some(DiskEffect::Fail { with, times }) => self.failing[op as usize] = Some((with, times)),
             Some(DiskEffect::Full { us }) => {
                 let length = us.map_or(u64::MAX, |us| us.saturating_mul(1000));
@@ -110,7 +112,7 @@ impl Trouble {
                 DiskError::NoSpace => ErrorKind::StorageFull.into(),
             });
         }
-        Ok(effect.filter(|effect| matches!(effect, DiskEffect::Crash { .. } | DiskEffect::Rot { .. })))
+        Ok(effect.filter(|effect| matches!(effect, DiskEffect::Rot { .. })))
     }
 
     /// Whether there is no room.
@@ -118,10 +120,9 @@ impl Trouble {
         self.full_until > context::now()
     }
 
-    /// What somebody is told who needs room and finds none.
-    pub(super) fn full(&self) -> io::Error {
+    /// Somebody needed room and found none.
+    pub(super) fn was_felt_full(&self) {
         took_effect(DiskEffect::Full { us: None }.name());
-        ErrorKind::StorageFull.into()
     }
 
     /// By how many nanoseconds the next job of the disk's actor begins late.
