@@ -404,3 +404,18 @@ fn every_part_of_a_torn_write_can_survive_and_none_has_to() {
     }
     assert_eq!(seen.len(), 4);
 }
+
+#[test]
+fn what_was_cut_off_and_synced_does_not_come_back() {
+    let (disk, path) = (Disk::new("cut"), PathBuf::from("/x"));
+    disk.track();
+    step(&disk, &Step::Create(path.clone()));
+    step(&disk, &Step::Write(path.clone(), 0, vec![7; 10_000]));
+    disk.sync_all();
+    step(&disk, &Step::SetLen(path.clone(), 100));
+    step(&disk, &Step::SetLen(path.clone(), 10_000));
+    step(&disk, &Step::Sync(path.clone()));
+    disk.went_down(CrashKind::Power, 0);
+    let bytes = image_of(&disk).remove(&path).flatten().unwrap();
+    assert_eq!((&bytes[..100], &bytes[100..]), (&[7; 100][..], &[0; 9_900][..]));
+}
