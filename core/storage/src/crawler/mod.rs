@@ -1,7 +1,7 @@
 //! The accounting crawler and the expirer (leasedb-and-storage §10): walks the prefixes in order, ends leases that are
 //! over, makes database and backend agree about every file, and counts.
 //!
-//! It works in slices and sleeps in between. After each slice its [state](state::State) is in the database, and each
+//! It works in slices and sleeps in between. After each slice its state is in the database, and each
 //! slice begins from there: going on after a restart is the ordinary case. Whatever fails costs one file or one prefix;
 //! the next slice is always scheduled (I13). In memory there is one prefix at a time.
 //!

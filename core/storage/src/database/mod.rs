@@ -2,7 +2,7 @@
 //! kept until when.
 //!
 //! It is a redb file reached through the runtime's files. All writes go through one queue and are committed in groups;
-//! what is acknowledged is durable, as far as [`Sync`](crate::config::Sync) promises.
+//! what is acknowledged is durable, as far as [`Sync`] promises.
 
 //!
 //! | room | what it holds |

@@ -1,5 +1,22 @@
 //! The storage server with a lease database: the ordering protocols A–I of leasedb-and-storage §9 over a
 //! [`Backend`] and a [`Database`].
+//!
+//! | room | what it holds |
+//! | --- | --- |
+//! | `locks` | one lock for each file that somebody works on |
+//! | `operations` | calls that change something are tasks of the server, and run to their end |
+//! | `allocate`, `upload`, `uploads` | A and B: new immutable shares, and the room reserved for them |
+//! | `slots` | C, D and E: mutable shares |
+//! | `delete` | the end of a share: of B, E and F |
+//! | `leases` | G |
+//! | `step` | what must happen to a share, given what both sides say of it: the transition table |
+//! | `reconcile`, `looks`, `suspects` | H and the crawler's second step: both sides are read, and made to agree |
+//! | `recover`, `unfinished` | I, and what is tried again |
+//! | `listing` | what clients see, and reading |
+//! | `activity` | what is being done just now, for whoever looks from outside |
+//!
+//! A call that changes something runs as an operation under its file's lock. Whatever is left half done by a crash or a
+//! failure is told by its row, and whoever takes the lock next ends it: nothing else need be remembered.
 
 mod activity;
 mod allocate;
