@@ -9,7 +9,6 @@
 //! Each prints a JSON object a line: what was done how many times in how many seconds, and by how many KiB the memory of
 //! the process has grown at its peak.
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,7 +23,7 @@ use runtime::real::RealWorld;
 use storage::backend::Backend;
 use storage::backend::disk::Disk;
 use storage::config::{Config, Sync};
-use storage::server::{Mode, Server, Setup};
+use storage::server::{Server, Setup};
 use storage::share::Prefix;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -82,19 +81,10 @@ async fn command(words: &[&str]) -> Outcome<()> {
         }
         ["crawl", dir, sync] => {
             let place = Place::open(dir, sync).await?;
-            for (cycle, what) in [(1, "crawl, all new"), (2, "crawl")] {
+            for what in ["crawl, all new", "crawl"] {
                 let (start, before) = (place.runtime.now(), peak_kib());
-                let mut count = 0;
-                for prefix in place.disk.prefixes().await? {
-                    let files: BTreeSet<_> = place.disk.files(prefix).await?;
-                    count += files.len() as u64;
-                    each(&place, files.into_iter().collect(), 16, move |server, index| async move {
-                        server.reconcile(index, Mode::Crawl { cycle }).await?;
-                        Ok(())
-                    })
-                    .await?;
-                }
-                place.tell(what, count, start, before);
+                let cycle = place.server.crawl(|_| {}).await?;
+                place.tell(what, cycle.counts.files, start, before);
             }
             place.server.close().await;
         }

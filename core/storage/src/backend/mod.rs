@@ -33,6 +33,16 @@ pub trait Backend: Send + Sync {
     /// are not published yet are not among them, if the backend keeps those apart. All of them, or an error.
     async fn list(&self, index: StorageIndex) -> Result<BTreeMap<ShareNumber, Body>, BackendError>;
 
+    /// Everything that is kept under a prefix: for each of its [`files`](Backend::files) what [`list`](Backend::list) tells,
+    /// or why it does not. For one who looks for files that need a closer look: nobody holds their locks.
+    async fn survey(&self, prefix: Prefix) -> Result<Survey, BackendError> {
+        let mut survey = Survey::new();
+        for index in self.files(prefix).await? {
+            survey.insert(index, self.list(index).await);
+        }
+        Ok(survey)
+    }
+
     /// The data `[offset, offset + length)` of a sound share, cut at its end.
     async fn read(&self, id: ShareId, offset: u64, length: u64) -> Result<Bytes, BackendError>;
 
@@ -61,6 +71,9 @@ pub trait Backend: Send + Sync {
     /// Bytes that can still be written; none when there is no telling.
     async fn available_space(&self) -> Result<Option<u64>, BackendError>;
 }
+
+/// What is kept under a prefix, by file.
+pub type Survey = BTreeMap<StorageIndex, Result<BTreeMap<ShareNumber, Body>, BackendError>>;
 
 /// An immutable share on its way in.
 #[async_trait]

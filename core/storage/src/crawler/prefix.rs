@@ -1,18 +1,19 @@
 //! One prefix: leases that are over end, each file is reconciled under its lock, and what is there is counted.
 //!
-//! Nothing is decided here from what was read here: rows and listing only say which files to look at, and each is read
-//! again under its lock.
+//! Nothing is decided here from what was read here: rows and survey only say which files to look at, and each is read
+//! again under its lock. That spares nearly every file the lock and the second look.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use protocol::StorageIndex;
+use protocol::server::ShareNumber;
 use runtime::{reached, relapse};
 
 use super::Tally;
 use super::state::{Found, State};
-use crate::database::{DatabaseError, Row, State as RowState};
-use crate::server::{Finding, Mode, Outcome, ReconcileError, Shared, Step};
+use crate::database::{AccountId, DatabaseError, Lease, Row, State as RowState};
+use crate::server::{Finding, Mode, Outcome, ReconcileError, Shared, Step, step};
 use crate::share::{Kind, Prefix, ShareId};
 
 const DAY: u64 = 24 * 60 * 60;
@@ -32,12 +33,18 @@ pub(super) async fn crawl(
             return Ok(());
         }
     };
-    for index in seen.files {
-        reconcile(server, index, &seen.rows, state).await?;
+    state.found.counts.files += seen.files;
+    for index in &seen.due {
+        reconcile(server, *index, &seen.snapshot.rows, state).await?;
     }
-    if let Err(error) = count(server, prefix, &mut state.found).await {
-        tracing::warn!(server = %server.id, %prefix, %error, "a prefix could not be counted");
-        state.found.counts.failed_prefixes += 1;
+    // What was read before still holds if nothing had to be done.
+    let now = if seen.due.is_empty() { Ok(seen.snapshot) } else { Snapshot::read(server, prefix).await };
+    match now {
+        Ok(snapshot) => count(server, snapshot, &mut state.found),
+        Err(error) => {
+            tracing::warn!(server = %server.id, %prefix, %error, "a prefix could not be counted");
+            state.found.counts.failed_prefixes += 1;
+        }
     }
     Ok(())
 }
@@ -47,22 +54,62 @@ pub(super) async fn rows(server: &Shared, prefix: Prefix) -> Result<BTreeMap<Sha
     server.database.view("prefix", move |read| read.prefix(prefix)).await
 }
 
-struct Seen {
+/// Rows and leases of a prefix, at one moment.
+struct Snapshot {
     rows: BTreeMap<ShareId, Row>,
-    files: BTreeSet<StorageIndex>,
+    leases: BTreeMap<ShareId, BTreeMap<AccountId, Lease>>,
 }
 
-/// Ends leases, and says which files to look at. The rows are read before the backend: what comes to be in between is
-/// then at worst looked at.
+impl Snapshot {
+    async fn read(server: &Shared, prefix: Prefix) -> Result<Snapshot, DatabaseError> {
+        let view = server.database.view("prefix", move |read| {
+            Ok(Snapshot { rows: read.prefix(prefix)?, leases: read.prefix_leases(prefix)? })
+        });
+        view.await
+    }
+}
+
+struct Seen {
+    snapshot: Snapshot,
+    /// How many files there are.
+    files: u64,
+    /// Those that need a closer look, under their lock.
+    due: Vec<StorageIndex>,
+}
+
+/// Ends leases, and says which files to look at: those of which rows, leases and backend do not agree already, or of which
+/// the backend does not tell. The rows are read before the backend: what comes to be in between is then at worst looked at.
 async fn see(server: &Arc<Shared>, prefix: Prefix, state: &mut State) -> Result<Seen, ReconcileError> {
     state.found.counts.ended_leases += expire(server, prefix, state).await?;
     if relapse!("lease-L2") {
         forget_what_is_not_listed(server, prefix).await?;
     }
-    let rows = rows(server, prefix).await?;
-    let mut files = server.backend.files(prefix).await?;
-    files.extend(rows.keys().map(|id| id.index));
-    Ok(Seen { rows, files })
+    let snapshot = Snapshot::read(server, prefix).await?;
+    let survey = server.backend.survey(prefix).await?;
+    let collects = server.config.expire.enabled;
+    let mut files: BTreeSet<_> = survey.keys().copied().collect();
+    // Shares that have a row and agree with it.
+    let mut agree = BTreeSet::new();
+    let mut due = BTreeSet::new();
+    for (id, row) in &snapshot.rows {
+        files.insert(id.index);
+        let body = match survey.get(&id.index) {
+            Some(Ok(bodies)) => bodies.get(&id.share),
+            Some(Err(_)) | None => None,
+        };
+        let unleased = collects && row.state == RowState::Stable && !snapshot.leases.contains_key(id);
+        match step(Some(row), body, server.uploads.has(*id)) {
+            None if !unleased => _ = agree.insert(*id),
+            _ => _ = due.insert(id.index),
+        }
+    }
+    for (index, bodies) in &survey {
+        let known = |share: &ShareNumber| agree.contains(&ShareId { index: *index, share: *share });
+        if !bodies.as_ref().is_ok_and(|bodies| bodies.keys().all(known)) {
+            due.insert(*index);
+        }
+    }
+    Ok(Seen { snapshot, files: files.len() as u64, due: due.into_iter().collect() })
 }
 
 /// Ends the leases under a prefix that are over, in one transaction.
@@ -89,7 +136,6 @@ async fn reconcile(
     rows: &BTreeMap<ShareId, Row>,
     state: &mut State,
 ) -> Result<(), DatabaseError> {
-    state.found.counts.files += 1;
     let mode = Mode::Crawl { cycle: state.cycle };
     // A task of its own: should it panic, the crawler goes on.
     let shared = server.clone();
@@ -134,16 +180,12 @@ fn tally(finding: &Finding, rows: &BTreeMap<ShareId, Row>, found: &mut Found) {
 }
 
 /// Counts what is there when all files of the prefix have been reconciled.
-async fn count(server: &Shared, prefix: Prefix, found: &mut Found) -> Result<(), DatabaseError> {
+fn count(server: &Shared, snapshot: Snapshot, found: &mut Found) {
     let now = server.now();
-    let counted = server.database.view("count prefix", move |read| {
-        let mut ages: BTreeMap<u64, u64> = BTreeMap::new();
-        for lease in read.prefix_leases(prefix)?.values().flat_map(BTreeMap::values) {
-            *ages.entry(now.saturating_sub(lease.renewed) / DAY).or_default() += 1;
-        }
-        Ok((read.prefix(prefix)?, ages))
-    });
-    let (rows, ages) = counted.await?;
+    let mut ages: BTreeMap<u64, u64> = BTreeMap::new();
+    for lease in snapshot.leases.values().flat_map(BTreeMap::values) {
+        *ages.entry(now.saturating_sub(lease.renewed) / DAY).or_default() += 1;
+    }
     let counts = &mut found.counts;
     counts.prefixes += 1;
     for (days, leases) in ages {
@@ -151,7 +193,7 @@ async fn count(server: &Shared, prefix: Prefix, found: &mut Found) -> Result<(),
         *found.lease_ages.entry(days).or_default() += leases;
     }
     let there = |row: &Row| matches!(row.state, RowState::Stable | RowState::Changing);
-    for (id, row) in rows.into_iter().filter(|(_, row)| there(row)) {
+    for (id, row) in snapshot.rows.into_iter().filter(|(_, row)| there(row)) {
         let tally: &mut Tally = match row.kind {
             Kind::Immutable => &mut found.counts.immutable,
             Kind::Mutable => &mut found.counts.mutable,
@@ -162,7 +204,6 @@ async fn count(server: &Shared, prefix: Prefix, found: &mut Found) -> Result<(),
             found.name_corrupted(id.to_string());
         }
     }
-    Ok(())
 }
 
 /// The bug of the first accounting crawlers: backend first, rows later, and what is in the one and not in the other is

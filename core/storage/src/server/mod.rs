@@ -72,6 +72,7 @@ pub use activity::Activity;
 pub use operations::Closed;
 pub(crate) use shared::Shared;
 pub use step::Step;
+pub(crate) use step::step;
 
 /// How long the start waits for recovery.
 const RECOVERY_WAIT: Duration = Duration::from_secs(30);

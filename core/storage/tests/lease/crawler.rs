@@ -213,7 +213,8 @@ async fn what_fails_stops_nothing_and_concludes_nothing() {
     crawl(&place).await;
     place.copy_in(1, b"late");
     let before = place.leases(0).await;
-    place.backend.fail(Call::List, 1);
+    // From afar, and then with a closer look.
+    place.backend.fail(Call::List, 2);
     let counts = crawl(&place).await.counts;
     assert_eq!((counts.failed_files, counts.files, counts.vanished, counts.adopted), (1, 3, 0, 1));
     place.backend.fail(Call::Files, 2);

@@ -27,7 +27,7 @@ use protocol::StorageIndex;
 use protocol::server::ShareNumber;
 use runtime::{Runtime, relapse};
 
-use super::{Backend, BackendError, Body, Incoming, SlotChange, WriteEnabler};
+use super::{Backend, BackendError, Body, Incoming, SlotChange, Survey, WriteEnabler};
 use crate::container::immutable::{HEADER, MAX_SHARE};
 use crate::container::{HEAD, Header, MAX_READ, mutable};
 use crate::error::StorageError;
@@ -76,16 +76,21 @@ impl Backend for Cloud {
         for ((id, chunk), size) in self.0.list(&keys::of_file(&index), index, index).await? {
             shares.entry(id).or_default().insert(chunk, size);
         }
-        let mut bodies = BTreeMap::new();
-        for (id, listed) in shares {
-            match self.0.look(id, listed).await {
-                Ok(None) => {}
-                Ok(Some(look)) => _ = bodies.insert(id.share, look.body()),
-                Err(_) if relapse!("lease-L13") => {}
-                Err(error) => return Err(error),
-            }
+        self.0.bodies(shares).await
+    }
+
+    /// One listing for all files.
+    async fn survey(&self, prefix: Prefix) -> Result<Survey, BackendError> {
+        let listed = self.0.list(&keys::of_prefix(prefix), prefix.first(), prefix.last()).await?;
+        let mut files: BTreeMap<StorageIndex, BTreeMap<ShareId, BTreeMap<u64, u64>>> = BTreeMap::new();
+        for ((id, chunk), size) in listed {
+            files.entry(id.index).or_default().entry(id).or_default().insert(chunk, size);
         }
-        Ok(bodies)
+        let mut survey = Survey::new();
+        for (index, shares) in files {
+            survey.insert(index, self.0.bodies(shares).await);
+        }
+        Ok(survey)
     }
 
     async fn read(&self, id: ShareId, offset: u64, length: u64) -> Result<Bytes, BackendError> {
@@ -150,6 +155,23 @@ impl Backend for Cloud {
 }
 
 impl Shared {
+    /// What the shares of a file come to whose chunks, with their sizes, were listed.
+    async fn bodies(
+        &self,
+        shares: BTreeMap<ShareId, BTreeMap<u64, u64>>,
+    ) -> Result<BTreeMap<ShareNumber, Body>, BackendError> {
+        let mut bodies = BTreeMap::new();
+        for (id, listed) in shares {
+            match self.look(id, listed).await {
+                Ok(None) => {}
+                Ok(Some(look)) => _ = bodies.insert(id.share, look.body()),
+                Err(_) if relapse!("lease-L13") => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(bodies)
+    }
+
     /// All objects of the files between these two, both included, whose keys begin so; with their sizes.
     async fn list(
         &self,

@@ -23,7 +23,7 @@ use protocol::server::ShareNumber;
 use runtime::Runtime;
 use runtime::files::OpenMode;
 
-use super::{Backend, BackendError, Body, Incoming, SlotChange, WriteEnabler};
+use super::{Backend, BackendError, Body, Incoming, SlotChange, Survey, WriteEnabler};
 use crate::container::immutable::MAX_SHARE;
 use crate::container::{Container, mutable};
 use crate::error::StorageError;
@@ -81,15 +81,14 @@ impl Backend for Disk {
     }
 
     async fn list(&self, index: StorageIndex) -> Result<BTreeMap<ShareNumber, Body>, BackendError> {
-        self.job("list shares", move |place| {
-            let shareset = place.shareset(&index);
-            let mut shares = BTreeMap::new();
-            for share in place.list(&shareset)?.iter().filter_map(|name| parse_share(name)) {
-                if let Some(body) = absent(judge(place, &shareset.join(share.to_string())))? {
-                    shares.insert(share, body);
-                }
-            }
-            Ok(shares)
+        self.job("list shares", move |place| bodies(place, &index)).await
+    }
+
+    /// One job, so that a crawl costs little more than its system calls.
+    async fn survey(&self, prefix: Prefix) -> Result<Survey, BackendError> {
+        self.job("survey prefix", move |place| {
+            let files = place.indexes(prefix)?.into_iter();
+            Ok(files.map(|index| (index, bodies(place, &index).map_err(BackendError::from))).collect())
         })
         .await
     }
@@ -158,6 +157,18 @@ impl Backend for Disk {
     async fn available_space(&self) -> Result<Option<u64>, BackendError> {
         self.job("look for room", |place| Ok(Some(place.available_space()?))).await
     }
+}
+
+/// What is kept of a file under the names of shares.
+fn bodies(place: &Place, index: &StorageIndex) -> Result<BTreeMap<ShareNumber, Body>, StorageError> {
+    let shareset = place.shareset(index);
+    let mut bodies = BTreeMap::new();
+    for share in place.list(&shareset)?.iter().filter_map(|name| parse_share(name)) {
+        if let Some(body) = absent(judge(place, &shareset.join(share.to_string())))? {
+            bodies.insert(share, body);
+        }
+    }
+    Ok(bodies)
 }
 
 /// What is kept under the name of a share, by its header alone. Only what was read is judged: that it cannot be read says
