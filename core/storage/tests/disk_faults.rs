@@ -325,11 +325,20 @@ async fn bytes_are_durable_before_the_name_and_the_name_before_the_answer() {
         };
         let (log, name) = (place.log(), format!("{INCOMING}/{}", u32::from(!make)));
         let renamed = at(&log, &format!("rename {name}"));
-        assert!(
-            log[..renamed].ends_with(&[format!("sync_data {name}"), format!("create_dir_all {SHARESET}"),])
-        );
-        durable_after(&log, renamed, &[SHARESET, "shares/on", "shares"]);
+        let before =
+            [format!("sync_data {name}"), "kind shares/on".to_owned(), format!("create_dir_all {SHARESET}")];
+        assert!(log[..renamed].ends_with(&before), "{log:#?}");
+        durable_after(&log, renamed, &[SHARESET, "shares/on"]);
+        // The prefix is new once.
+        assert_eq!(log[renamed..].contains(&"sync_dir shares".to_owned()), make);
     }
+    // Or when somebody takes it away.
+    std::fs::remove_dir_all(place.shaky.root.join("shares/on")).unwrap();
+    place.heal();
+    place.upload(0, b"data").await.unwrap();
+    let log = place.log();
+    let renamed = at(&log, &format!("rename {INCOMING}/0"));
+    durable_after(&log, renamed, &[SHARESET, "shares/on", "shares"]);
     drop(place.disk.create(id(0), 9, 1).await.unwrap());
     place.heal();
     place.disk.delete(id(0), 1).await.unwrap();

@@ -13,10 +13,13 @@ use runtime::{reached, relapse};
 use super::Tally;
 use super::state::{Found, State};
 use crate::database::{AccountId, DatabaseError, Lease, Row, State as RowState};
-use crate::server::{Finding, Mode, Outcome, ReconcileError, Shared, Step, step};
+use crate::server::{Closed, Finding, Mode, Outcome, ReconcileError, Shared, Step, step};
 use crate::share::{Kind, Prefix, ShareId};
 
 const DAY: u64 = 24 * 60 * 60;
+
+/// How many files are reconciled at a time.
+const AT_A_TIME: usize = 16;
 
 /// Crawls one prefix. What fails is counted, and no reason to stop.
 pub(super) async fn crawl(
@@ -34,8 +37,8 @@ pub(super) async fn crawl(
         }
     };
     state.found.counts.files += seen.files;
-    for index in &seen.due {
-        reconcile(server, *index, &seen.snapshot.rows, state).await?;
+    for files in seen.due.chunks(AT_A_TIME) {
+        reconcile(server, files, &seen.snapshot.rows, state).await?;
     }
     // What was read before still holds if nothing had to be done.
     let now = if seen.due.is_empty() { Ok(seen.snapshot) } else { Snapshot::read(server, prefix).await };
@@ -129,18 +132,36 @@ async fn expire(server: &Shared, prefix: Prefix, state: &mut State) -> Result<u6
     expire.await
 }
 
-/// Reconciles a file. An error concludes nothing.
+/// Reconciles files, all at a time: they share commits. An error concludes nothing.
 async fn reconcile(
     server: &Arc<Shared>,
-    index: StorageIndex,
+    files: &[StorageIndex],
     rows: &BTreeMap<ShareId, Row>,
     state: &mut State,
 ) -> Result<(), DatabaseError> {
     let mode = Mode::Crawl { cycle: state.cycle };
-    // A task of its own: should it panic, the crawler goes on.
-    let shared = server.clone();
-    let reconcile = server.operations.run("crawl file", async move { shared.reconcile(index, mode).await });
-    match reconcile.await.map_err(ReconcileError::from).flatten() {
+    let start = |index: &StorageIndex| {
+        // A task of its own: should it panic, the crawler goes on.
+        let (shared, index) = (server.clone(), *index);
+        server.operations.start("crawl file", async move { shared.reconcile(index, mode).await })
+    };
+    let started: Vec<_> = files.iter().map(|index| (*index, start(index))).collect();
+    for (index, reconciled) in started {
+        let reconciled = reconciled.await.map_err(|_| Closed.into()).flatten();
+        conclude(server, index, reconciled, rows, state).await?;
+    }
+    Ok(())
+}
+
+/// Notes what became of a file.
+async fn conclude(
+    server: &Arc<Shared>,
+    index: StorageIndex,
+    reconciled: Result<Vec<Finding>, ReconcileError>,
+    rows: &BTreeMap<ShareId, Row>,
+    state: &mut State,
+) -> Result<(), DatabaseError> {
+    match reconciled {
         Ok(findings) => findings.iter().for_each(|finding| tally(finding, rows, &mut state.found)),
         Err(error) => {
             reached!("crawler: a file could not be examined");

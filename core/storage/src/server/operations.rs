@@ -41,15 +41,21 @@ impl Operations {
         kind: &'static str,
         call: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Closed> {
+        self.start(kind, call).await.map_err(|_| Closed)
+    }
+
+    /// Starts a call that runs to its end. No answer comes from a server that is closed.
+    pub fn start<T: Send + 'static>(
+        &self,
+        kind: &'static str,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> oneshot::Receiver<T> {
         let (answer, answered) = oneshot::channel();
-        let task = async move {
+        self.spawn(kind, async move {
             // Nobody may be waiting any more: that is the caller's right.
             let _ = answer.send(call.await);
-        };
-        if !self.spawn(kind, task) {
-            return Err(Closed);
-        }
-        answered.await.map_err(|_| Closed)
+        });
+        answered
     }
 
     /// Takes no more tasks, and gives those that run.

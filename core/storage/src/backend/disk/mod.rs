@@ -20,8 +20,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::StorageIndex;
 use protocol::server::ShareNumber;
-use runtime::Runtime;
 use runtime::files::OpenMode;
+use runtime::{JobLost, Runtime};
+use tokio::sync::oneshot;
 
 use super::{Backend, BackendError, Body, Incoming, SlotChange, Survey, WriteEnabler};
 use crate::container::immutable::MAX_SHARE;
@@ -31,6 +32,12 @@ use crate::layout::parse_share;
 use crate::share::{Prefix, ShareId};
 use place::{Place, absent};
 use upload::Upload;
+
+/// As many files are surveyed in one job.
+const SURVEYED_AT_ONCE: usize = 32;
+
+/// Of more than that, the rest is divided among so many jobs.
+const SURVEYORS: usize = 4;
 
 /// Shares as files below a directory.
 #[derive(Clone)]
@@ -84,13 +91,28 @@ impl Backend for Disk {
         self.job("list shares", move |place| bodies(place, &index)).await
     }
 
-    /// One job, so that a crawl costs little more than its system calls.
+    /// A job or two, so that a crawl costs little more than its system calls.
     async fn survey(&self, prefix: Prefix) -> Result<Survey, BackendError> {
-        self.job("survey prefix", move |place| {
-            let files = place.indexes(prefix)?.into_iter();
-            Ok(files.map(|index| (index, bodies(place, &index).map_err(BackendError::from))).collect())
-        })
-        .await
+        let begun = self.job("survey prefix", move |place| {
+            let mut files: Vec<_> = place.indexes(prefix)?.into_iter().collect();
+            let rest = files.split_off(files.len().min(SURVEYED_AT_ONCE));
+            Ok((survey(place, &files), rest))
+        });
+        let (mut found, rest) = begun.await?;
+        let started: Vec<_> = rest
+            .chunks(rest.len().div_ceil(SURVEYORS).max(1))
+            .map(|files| {
+                let (tell, told) = oneshot::channel();
+                let (place, files) = (self.place.clone(), files.to_vec());
+                // Nobody may be waiting any more.
+                self.runtime.start_blocking("survey files", move || drop(tell.send(survey(&place, &files))));
+                told
+            })
+            .collect();
+        for part in started {
+            found.extend(part.await.map_err(|_| StorageError::from(JobLost("survey files")))?);
+        }
+        Ok(found)
     }
 
     async fn read(&self, id: ShareId, offset: u64, length: u64) -> Result<Bytes, BackendError> {
@@ -157,6 +179,11 @@ impl Backend for Disk {
     async fn available_space(&self) -> Result<Option<u64>, BackendError> {
         self.job("look for room", |place| Ok(Some(place.available_space()?))).await
     }
+}
+
+/// What is kept of these files.
+fn survey(place: &Place, files: &[StorageIndex]) -> Survey {
+    files.iter().map(|index| (*index, bodies(place, index).map_err(BackendError::from))).collect()
 }
 
 /// What is kept of a file under the names of shares.

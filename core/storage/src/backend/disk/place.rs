@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use protocol::StorageIndex;
 use protocol::server::ShareNumber;
@@ -11,6 +11,7 @@ use runtime::files::{File, FileKind, Files, OpenMode};
 
 use crate::error::StorageError;
 use crate::layout::{below, parse_index, parse_prefix, parse_share};
+use crate::lock::lock;
 use crate::share::{Prefix, ShareId};
 
 /// Where the shares are. All methods touch the disk: they are called in jobs.
@@ -18,11 +19,13 @@ use crate::share::{Prefix, ShareId};
 pub(super) struct Place {
     files: Arc<dyn Files>,
     root: PathBuf,
+    /// Directories of prefixes whose own entries this process has made durable. It never removes one.
+    durable: Arc<Mutex<BTreeSet<Prefix>>>,
 }
 
 impl Place {
     pub fn new(files: Arc<dyn Files>, root: &Path) -> Place {
-        Place { files, root: root.to_owned() }
+        Place { files, root: root.to_owned(), durable: Arc::default() }
     }
 
     pub fn files(&self) -> &dyn Files {
@@ -100,12 +103,21 @@ impl Place {
     pub fn publish(&self, id: ShareId) -> Result<(), StorageError> {
         let (shareset, incoming) = (self.shareset(&id.index), below(self.incoming(), &id.index));
         let name = id.share.to_string();
+        let prefix = Prefix::of(&id.index);
+        let directory = self.shares().join(prefix.to_string());
+        if self.files.kind(&directory).is_err() {
+            // Somebody else removed it, or it never was.
+            lock(&self.durable).remove(&prefix);
+        }
         self.files.create_dir_all(&shareset)?;
         self.files.rename(&incoming.join(&name), &shareset.join(&name))?;
         // The share's own entry, then those of the directories on the way to it. That they were there before does not
         // make them durable: whoever made them may have died before it came to that.
-        for directory in shareset.ancestors().take(3) {
-            self.files.sync_dir(directory)?;
+        self.files.sync_dir(&shareset)?;
+        self.files.sync_dir(&directory)?;
+        if !lock(&self.durable).contains(&prefix) {
+            self.files.sync_dir(&self.shares())?;
+            lock(&self.durable).insert(prefix);
         }
         // Best effort: other shares of the file may be on their way in.
         let _ = self.files.remove_dir(&incoming);
