@@ -193,10 +193,18 @@ impl Shared {
         Ok(())
     }
 
-    /// Says in the log what was found.
+    /// Says in the log what became of a step.
     pub(super) fn tell(&self, id: ShareId, step: Step, outcome: &Outcome) {
-        mark(step);
         let server = &self.id;
+        if *outcome == Outcome::Left {
+            // A share to be collected has its turn later.
+            if let Step::Watch { used } = step {
+                reached!("storage: objects that make no share are seen");
+                tracing::info!(%server, share = %id, used, "objects that make no share are left for now");
+            }
+            return;
+        }
+        mark(step);
         match (step, outcome) {
             (Step::Forget { .. }, Outcome::Done) => {
                 tracing::warn!(%server, share = %id, "a share has disappeared, and its leases with it");
@@ -269,7 +277,7 @@ fn mark(step: Step) {
         Step::Correct { .. } => reached!("storage: a row is corrected"),
         Step::Collect => reached!("storage: a share without a lease is collected"),
         Step::FinishDeletion { .. } => reached!("storage: a deletion is finished later"),
-        Step::Watch { .. } => reached!("storage: objects that make no share are seen"),
+        Step::Watch { .. } => {}
         Step::Clear { .. } => reached!("storage: objects that make no share are deleted"),
     }
 }
