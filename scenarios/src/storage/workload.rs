@@ -60,9 +60,6 @@ pub struct ServerPlan {
     /// Each call of the backend takes up to so many microseconds.
     #[serde(skip_serializing_if = "is_zero")]
     pub backend_us: u64,
-    /// The server's wall clock is so many seconds ahead of the clients'.
-    #[serde(skip_serializing_if = "is_nought")]
-    pub ahead_s: i64,
 }
 
 impl Default for ServerPlan {
@@ -79,7 +76,6 @@ impl Default for ServerPlan {
             replaces_corrupt: false,
             latency_us: 0,
             backend_us: 0,
-            ahead_s: 0,
         }
     }
 }
@@ -275,8 +271,6 @@ pub enum Happening {
     SpoilHeader,
     /// The server is stopped, the lease database deleted, and the server started.
     DropDatabase,
-    /// The server's wall clock steps by so many seconds.
-    StepClock,
 }
 
 /// What is tried at the end, when all is quiet.

@@ -1,0 +1,312 @@
+//! The mutable shares of one file: every state that they may be in, given what clients asked and were answered.
+//!
+//! A call that is under way has taken effect, as a whole, or has not. So the model keeps all states that some order of
+//! the calls under way leads to, each with the answers that the calls had in it, and drops those whose answer turns out
+//! to be another (just-in-time linearization: Lowe, "Testing for linearizability", 2017). When none is left, no order of
+//! the calls explains what was answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use protocol::server::{LeaseSecret, ShareNumber, TestAndWrite};
+
+/// A call, by a number of its own.
+pub type CallId = u64;
+
+/// What is asked of the file's slots.
+#[derive(Clone, Debug)]
+pub enum SlotCall {
+    /// Tests, reads, writes.
+    Write {
+        /// Opens the slots.
+        enabler: LeaseSecret,
+        /// What to test and to write.
+        shares: BTreeMap<ShareNumber, TestAndWrite>,
+        /// What to read.
+        reads: Vec<(u64, u64)>,
+    },
+    /// Which there are.
+    List,
+    /// Bytes of one.
+    Read {
+        /// Which.
+        share: ShareNumber,
+        /// From where.
+        offset: u64,
+        /// How many.
+        length: u64,
+    },
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SlotAnswer {
+    /// The tests held or did not, and this was read.
+    Written(bool, BTreeMap<ShareNumber, Vec<Bytes>>),
+    /// The write enabler is another.
+    WrongEnabler,
+    /// These there are.
+    Listed(BTreeSet<ShareNumber>),
+    /// These bytes.
+    Bytes(Bytes),
+    /// There is no such share.
+    NoShare,
+}
+
+/// A mutable share.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot {
+    /// Who may write it.
+    pub enabler: LeaseSecret,
+    /// Its bytes.
+    pub data: Vec<u8>,
+}
+
+type Shares = BTreeMap<ShareNumber, Slot>;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct State {
+    shares: Shares,
+    /// The calls under way that have taken effect, with what they will be answered.
+    done: BTreeMap<CallId, SlotAnswer>,
+}
+
+/// The mutable shares of one file.
+#[derive(Clone, Debug)]
+pub struct Slots {
+    states: BTreeSet<State>,
+    under_way: BTreeMap<CallId, SlotCall>,
+    /// Shares that were damaged or tampered with: nothing is known of them any more.
+    pub wild: BTreeSet<ShareNumber>,
+    /// There were too many states: nothing is known of any share.
+    lost: bool,
+}
+
+/// More states than this are not followed.
+const MOST_STATES: usize = 400;
+
+impl Default for Slots {
+    fn default() -> Self {
+        let empty = State { shares: Shares::new(), done: BTreeMap::new() };
+        let states = BTreeSet::from([empty]);
+        Slots { states, under_way: BTreeMap::new(), wild: BTreeSet::new(), lost: false }
+    }
+}
+
+impl Slots {
+    /// A call begins.
+    pub fn begin(&mut self, id: CallId, call: SlotCall) {
+        self.under_way.insert(id, call);
+        self.expand();
+    }
+
+    /// A call was answered.
+    ///
+    /// # Errors
+    /// No order of the calls explains the answer. Nothing is known of the shares from then on.
+    pub fn answered(&mut self, id: CallId, answer: &SlotAnswer) -> Result<(), String> {
+        let Some(call) = self.under_way.remove(&id) else { return Ok(()) };
+        if self.lost {
+            return Ok(());
+        }
+        let unknown = match &call {
+            SlotCall::Read { share, .. } => self.wild.contains(share),
+            SlotCall::Write { .. } => !self.wild.is_empty(),
+            SlotCall::List => false,
+        };
+        if unknown {
+            self.under_way.insert(id, call);
+            self.failed(id);
+            return Ok(());
+        }
+        let before: BTreeSet<_> = self.states.iter().filter_map(|state| state.done.get(&id)).cloned().collect();
+        let states = std::mem::take(&mut self.states);
+        let fits = |state: &State| state.done.get(&id).is_some_and(|own| self.alike(own, answer));
+        self.states = states.into_iter().filter(fits).map(|state| state.without(id)).collect();
+        if self.states.is_empty() {
+            self.lost = true;
+            return Err(format!("{call:?} was answered {answer:?}; the calls explain only {before:?}"));
+        }
+        Ok(())
+    }
+
+    /// A call failed: it is over, and has taken effect for some of its shares, or for none.
+    pub fn failed(&mut self, id: CallId) {
+        let Some(call) = self.under_way.remove(&id) else { return };
+        let states = std::mem::take(&mut self.states);
+        for state in states {
+            if state.done.contains_key(&id) {
+                self.states.insert(state.without(id));
+                continue;
+            }
+            self.states.extend(partly(&state, &call));
+        }
+        self.expand();
+    }
+
+    /// The server went down: whatever was under way is over, done as a whole, for some shares, or not at all.
+    pub fn cut_off(&mut self) {
+        let ids: Vec<_> = self.under_way.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.failed(id));
+    }
+
+    /// The shares may have been deleted.
+    pub fn may_be_gone(&mut self, shares: impl Iterator<Item = ShareNumber>) {
+        for share in shares {
+            let without: Vec<_> = self.states.iter().filter(|state| state.shares.contains_key(&share)).cloned().collect();
+            for mut state in without {
+                state.shares.remove(&share);
+                self.states.insert(state);
+            }
+        }
+        self.expand();
+    }
+
+    /// Nothing is known of the share any more.
+    pub fn tampered(&mut self, share: ShareNumber) {
+        self.wild.insert(share);
+        let states = std::mem::take(&mut self.states);
+        self.states = states
+            .into_iter()
+            .map(|mut state| {
+                state.shares.remove(&share);
+                state
+            })
+            .collect();
+    }
+
+    /// A share that clients must find: it is there in every state.
+    pub fn is_certain(&self, share: ShareNumber) -> bool {
+        !self.lost && !self.wild.contains(&share) && self.states.iter().all(|state| state.shares.contains_key(&share))
+    }
+
+    /// What the share may be: its bytes, or nothing. `None` when nothing is known of it.
+    pub fn may_be(&self, share: ShareNumber) -> Option<BTreeSet<Option<Vec<u8>>>> {
+        let known = !self.lost && !self.wild.contains(&share);
+        let slot = |state: &State| state.shares.get(&share).map(|slot| slot.data.clone());
+        known.then(|| self.states.iter().map(slot).collect())
+    }
+
+    /// All numbers of shares that there may be.
+    pub fn shares(&self) -> BTreeSet<ShareNumber> {
+        let known = self.states.iter().flat_map(|state| state.shares.keys());
+        known.chain(&self.wild).copied().collect()
+    }
+
+    /// Whether two answers are the same, but for what nobody knows.
+    fn alike(&self, own: &SlotAnswer, given: &SlotAnswer) -> bool {
+        let known = |share: &ShareNumber| !self.wild.contains(share);
+        match (own, given) {
+            _ if self.wild.is_empty() => own == given,
+            (SlotAnswer::Listed(own), SlotAnswer::Listed(given)) => {
+                own.iter().filter(|share| known(share)).eq(given.iter().filter(|share| known(share)))
+            }
+            _ => own == given,
+        }
+    }
+
+    /// Adds the states that the calls under way lead to.
+    fn expand(&mut self) {
+        let mut fresh: Vec<State> = self.states.iter().cloned().collect();
+        while let Some(state) = fresh.pop() {
+            for (id, call) in self.under_way.iter().filter(|(id, _)| !state.done.contains_key(id)) {
+                let mut next = state.clone();
+                let answer = apply(&mut next.shares, call);
+                next.done.insert(*id, answer);
+                if self.states.insert(next.clone()) {
+                    fresh.push(next);
+                }
+            }
+            if self.states.len() > MOST_STATES {
+                runtime::reached!("storage model: too many states to follow");
+                self.lost = true;
+                return;
+            }
+        }
+    }
+}
+
+impl State {
+    fn without(mut self, id: CallId) -> State {
+        self.done.remove(&id);
+        self
+    }
+}
+
+/// The states after a call that took effect for some of its shares.
+fn partly(state: &State, call: &SlotCall) -> Vec<State> {
+    let SlotCall::Write { enabler, shares, reads } = call else { return vec![state.clone()] };
+    let mut whole = state.clone();
+    if !matches!(apply(&mut whole.shares, call), SlotAnswer::Written(true, _)) {
+        return vec![state.clone()];
+    }
+    let numbers: Vec<_> = shares.keys().copied().collect();
+    let some = |chosen: u32| {
+        let mut next = state.clone();
+        let of = numbers.iter().enumerate().filter(|(place, _)| chosen & 1 << place != 0);
+        let of: BTreeMap<_, _> = of
+            .filter_map(|(_, share)| {
+                let work = shares.get(share)?;
+                Some((*share, TestAndWrite { tests: Vec::new(), ..work.clone() }))
+            })
+            .collect();
+        apply(&mut next.shares, &SlotCall::Write { enabler: *enabler, shares: of, reads: reads.clone() });
+        next
+    };
+    (0..1u32 << numbers.len().min(8)).map(some).collect()
+}
+
+/// What a call does and is answered when it is alone (leasedb-and-storage §3.6, gbs-http §9.1).
+fn apply(shares: &mut Shares, call: &SlotCall) -> SlotAnswer {
+    match call {
+        SlotCall::List => SlotAnswer::Listed(shares.keys().copied().collect()),
+        SlotCall::Read { share, offset, length } => match shares.get(share) {
+            Some(slot) => SlotAnswer::Bytes(slot.cut(*offset, *length)),
+            None => SlotAnswer::NoShare,
+        },
+        SlotCall::Write { enabler, shares: work, reads } => {
+            if shares.values().any(|slot| slot.enabler != *enabler) {
+                return SlotAnswer::WrongEnabler;
+            }
+            let holds = |(share, work): (&ShareNumber, &TestAndWrite)| {
+                work.tests.iter().all(|test| {
+                    let own = shares.get(share).map(|slot| slot.cut(test.offset, test.length));
+                    own.unwrap_or_default() == test.specimen
+                })
+            };
+            let success = work.iter().all(holds);
+            let read = |slot: &Slot| reads.iter().map(|(offset, length)| slot.cut(*offset, *length)).collect();
+            let read = shares.iter().map(|(share, slot)| (*share, read(slot))).collect();
+            if success {
+                work.iter().for_each(|(share, work)| write(shares, *share, *enabler, work));
+            }
+            SlotAnswer::Written(success, read)
+        }
+    }
+}
+
+fn write(shares: &mut Shares, share: ShareNumber, enabler: LeaseSecret, work: &TestAndWrite) {
+    if work.new_length == Some(0) {
+        shares.remove(&share);
+        return;
+    }
+    let slot = shares.entry(share).or_insert_with(|| Slot { enabler, data: Vec::new() });
+    for (offset, bytes) in &work.writes {
+        let (start, end) = (*offset as usize, *offset as usize + bytes.len());
+        if slot.data.len() < end {
+            slot.data.resize(end, 0);
+        }
+        slot.data[start..end].copy_from_slice(bytes);
+    }
+    if let Some(length) = work.new_length {
+        slot.data.truncate(length as usize);
+    }
+}
+
+impl Slot {
+    fn cut(&self, offset: u64, length: u64) -> Bytes {
+        let start = (offset as usize).min(self.data.len());
+        let end = (start + length as usize).min(self.data.len());
+        Bytes::copy_from_slice(&self.data[start..end])
+    }
+}

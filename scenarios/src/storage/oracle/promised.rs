@@ -1,0 +1,20 @@
+//! **promised**: a client that was told that its lease stands has one, on each share that it was told of, for at least 31
+//! days of the server's clock (leasedb-and-storage §16, I11).
+
+use storage::share::ShareId;
+
+use crate::storage::look::Seen;
+use crate::storage::model::Model;
+
+/// Checks the leases of shares that must be there. A lease of another account that lasts as long will do.
+pub fn check_promised(model: &Model, ids: impl Iterator<Item = ShareId>, seen: &Seen) -> Result<(), String> {
+    for id in ids.filter(|id| model.is_certain(*id) && !model.unnoticed.contains(id)) {
+        let Some(promise) = model.leases.promise(id) else { continue };
+        let leases = seen.leases.get(&id).cloned().unwrap_or_default();
+        let lasts = |expires: Option<u64>| expires.is_none_or(|expires| expires >= promise.expires);
+        if !leases.values().any(|lease| lasts(lease.expires)) {
+            return Err(format!("share {id} is promised until {}, and has {leases:?}", promise.expires));
+        }
+    }
+    Ok(())
+}
