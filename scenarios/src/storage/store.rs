@@ -13,6 +13,8 @@ use runtime::{Instant, Runtime};
 use seedgrid::world::{Actor, World};
 use storage::backend::cloud::{ObjectStore, Page, StoreError};
 
+use super::witness::Watch;
+
 /// What can become of a call.
 pub const TROUBLES: &[&str] = &[
     "busy",
@@ -231,5 +233,39 @@ impl ObjectStore for SimStore {
             Ok(Page { objects, more: rest.next().is_some() })
         })
         .await
+    }
+}
+
+/// The store as one life of a server sees it, with a witness.
+pub struct WatchedStore {
+    store: SimStore,
+    watch: Arc<Watch>,
+}
+
+impl SimStore {
+    /// The store for a server with that witness.
+    pub fn watched(&self, watch: Arc<Watch>) -> WatchedStore {
+        WatchedStore { store: self.clone(), watch }
+    }
+}
+
+#[async_trait]
+impl ObjectStore for WatchedStore {
+    async fn put(&self, key: &str, bytes: Bytes, epoch: u64) -> Result<(), StoreError> {
+        self.watch.touches(key);
+        self.store.put(key, bytes, epoch).await
+    }
+
+    async fn get(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.store.get(key, range).await
+    }
+
+    async fn delete(&self, key: &str, epoch: u64) -> Result<(), StoreError> {
+        self.watch.touches(key);
+        self.store.delete(key, epoch).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Page, StoreError> {
+        self.store.list(prefix, after).await
     }
 }

@@ -130,6 +130,13 @@ impl Slots {
         Ok(())
     }
 
+    /// A call never reached the server.
+    pub fn never_came(&mut self, id: CallId) {
+        self.under_way.remove(&id);
+        let states = std::mem::take(&mut self.states);
+        self.states = states.into_iter().filter(|state| !state.done.contains_key(&id)).collect();
+    }
+
     /// A call failed: it is over, and has taken effect for some of its shares, or for none.
     pub fn failed(&mut self, id: CallId) {
         let Some(call) = self.under_way.remove(&id) else { return };

@@ -1,0 +1,362 @@
+//! The stage: a storage server as an actor with a disk of its own, perhaps an object store beside it, and what the harness
+//! keeps of them. A server has lives; between two of them its process is not there, and its disk is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use protocol::StorageIndex;
+use protocol::server::{LeaseSecret, ServerId, ShareNumber, ShareWriter};
+use runtime::{Runtime, Scope};
+use seedgrid::case::Case;
+use seedgrid::fault::Fault;
+use seedgrid::world::{Actor, World};
+use storage::backend::Backend;
+use storage::backend::cloud::Cloud;
+use storage::backend::disk::Disk;
+use storage::config::Config;
+use storage::server::{Server, Setup};
+use storage::share::ShareId;
+
+use super::look::{STATE, Seen, look_at_database, look_at_disk, look_at_store, look_up};
+use super::model::Model;
+use super::oracle::{self, renewed::LeasesSeen};
+use super::store::SimStore;
+use super::witness::{Watch, Watched};
+use super::workload::{ServerPlan, StorageWorkload};
+
+/// How long a server is down after a crash, when the case does not say.
+const DOWN: Duration = Duration::from_secs(1);
+/// How long a start may take, when nothing goes wrong with it.
+const START: Duration = Duration::from_secs(600);
+/// The seed of a power failure's survivors must be none of the numbers with a meaning.
+const SURVIVORS: u64 = 1 << 20;
+
+/// The server, its surroundings, and what is known of them.
+pub struct Stage {
+    /// The world.
+    pub world: World,
+    /// What the server is like.
+    pub plan: ServerPlan,
+    /// How it is configured.
+    pub config: Config,
+    /// The harness's own door.
+    pub script: Runtime,
+    /// Tasks of the script.
+    pub scope: Scope,
+    /// The server's machine.
+    pub server: Actor,
+    /// The object store, if it has one.
+    pub store: Option<SimStore>,
+    /// Every secret of every client.
+    pub secrets: Vec<LeaseSecret>,
+    seed: u64,
+    /// A crash may lose what was committed last.
+    forgetful: bool,
+    healed: AtomicBool,
+    /// The operator has stopped the server: nobody else starts it.
+    stopped: AtomicBool,
+    lives: AtomicU64,
+    life: Mutex<Option<Arc<Life>>>,
+    model: Mutex<Model>,
+    leases: Mutex<LeasesSeen>,
+}
+
+/// A server from its start to its stop or crash.
+pub struct Life {
+    /// Counts lives.
+    pub number: u64,
+    /// The server.
+    pub server: Server,
+    /// Sees what it does to its backend.
+    pub watch: Arc<Watch>,
+    /// The uploads that clients have open, by a number of their own.
+    pub writers: Mutex<BTreeMap<u64, Arc<dyn ShareWriter>>>,
+}
+
+impl Stage {
+    /// Sets the stage; the server is not started yet.
+    pub fn set(case: &Case, world: World, secrets: Vec<LeaseSecret>) -> Stage {
+        let workload = case.workload.of::<StorageWorkload>();
+        let plan = workload.server.clone();
+        let script = world.actor("script").runtime();
+        let server = world.actor("server");
+        let epoch = script.unix_time().as_secs();
+        let latency = Duration::from_micros(plan.latency_us);
+        let power = |fault: &Fault| matches!(fault, Fault::Disk { .. });
+        Stage {
+            world,
+            config: plan.config(epoch),
+            scope: script.scope(),
+            server,
+            store: plan.cloud.map(|_| SimStore::new(world, latency)),
+            secrets,
+            seed: case.seed,
+            forgetful: plan.lazy_sync && (case.faults.iter().any(power) || !workload.operator.is_empty()),
+            healed: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            lives: AtomicU64::new(0),
+            life: Mutex::new(None),
+            model: Mutex::new(Model::new(workload, epoch)),
+            leases: Mutex::default(),
+            plan,
+            script,
+        }
+    }
+
+    /// The model. Keep it no longer than for a moment.
+    pub fn model(&self) -> MutexGuard<'_, Model> {
+        lock(&self.model)
+    }
+
+    /// The present life of the server, if it has one.
+    pub fn life(&self) -> Option<Arc<Life>> {
+        lock(&self.life).clone()
+    }
+
+    /// What the server's wall clock shows, in seconds. The model learns of it.
+    pub fn clock(&self) -> u64 {
+        let clock = self.server.runtime().unix_time().as_secs();
+        self.model().tick(clock);
+        clock
+    }
+
+    /// Judges what an oracle found.
+    pub fn judge(&self, oracle: &str, found: Result<(), String>) {
+        if let Err(detail) = found {
+            self.world.violated(oracle, detail);
+        }
+    }
+
+    /// Something went wrong that excuses a failure.
+    pub fn trouble(&self) {
+        self.model().trouble = Some(self.script.now());
+    }
+
+    /// Notes what the backend has suffered, and whether that excuses failures.
+    pub fn note_failures(&self) {
+        if self.life().is_some_and(|life| life.watch.take_failed()) {
+            self.trouble();
+        }
+    }
+
+    /// Ends all trouble that may come.
+    pub fn heal(&self) {
+        self.healed.store(true, Ordering::Relaxed);
+        self.server.disk().heal();
+        if let Some(store) = &self.store {
+            store.heal();
+        }
+        if let Some(life) = self.life() {
+            life.watch.heal();
+        }
+    }
+
+    /// Whether trouble is over.
+    pub fn is_healed(&self) -> bool {
+        self.healed.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the server up: whenever it has gone down, it is started again.
+    pub fn keep_up(self: &Arc<Self>) {
+        let stage = self.clone();
+        self.scope.spawn("keeper", 0, async move {
+            loop {
+                let life = stage.server.life();
+                if stage.server.is_up() {
+                    stage.server.down(life).await;
+                }
+                stage.fell();
+                if !stage.server.is_up() {
+                    stage.script.sleep(DOWN).await;
+                }
+                if !stage.server.is_up() {
+                    stage.server.restart();
+                }
+                if !stage.stopped.load(Ordering::Relaxed) {
+                    stage.start().await;
+                }
+            }
+        });
+    }
+
+    /// The server is down, and all that was under way with it.
+    fn fell(&self) {
+        lock(&self.life).take();
+        let now = self.script.now();
+        self.model().went_down(now, self.forgetful);
+        lock(&self.leases).forget_all();
+    }
+
+    /// Takes the server's machine down, as a crash of its process or as a loss of power.
+    pub fn crash(&self, power: bool) {
+        use seedgrid::fault::CrashKind;
+        let survivors = SURVIVORS + (self.seed ^ self.lives.load(Ordering::Relaxed)) % SURVIVORS;
+        let how = if power { CrashKind::Power } else { CrashKind::Process };
+        self.server.crash_with(how, survivors);
+    }
+
+    /// Waits until the server is up and has started.
+    pub async fn up(&self) {
+        while self.life().is_none() {
+            self.script.sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Starts the server, again and again if its disk or its backend fails.
+    pub async fn start(self: &Arc<Self>) {
+        let _ = self.server.disk();
+        let mut tries = 0_u32;
+        loop {
+            let life = self.server.life();
+            let begun = self.script.now();
+            match self.try_to_start().await {
+                Some(Ok(())) => return,
+                // It went down again: whoever keeps it up sees to that.
+                None if self.server.life() != life => return,
+                None => {}
+                Some(Err(error)) => {
+                    self.note_failures();
+                    let trouble = self.model().trouble;
+                    let excused = trouble.is_some_and(|moment| moment + START >= begun) && !self.is_healed();
+                    if !excused || tries > 100 {
+                        return self.world.violated("answers", format!("the server does not start: {error}"));
+                    }
+                }
+            }
+            tries += 1;
+            self.script.sleep(Duration::from_secs(5)).await;
+        }
+    }
+
+    async fn try_to_start(self: &Arc<Self>) -> Option<Result<(), String>> {
+        let number = self.lives.fetch_add(1, Ordering::Relaxed);
+        let runtime = self.server.runtime();
+        let watch = Watch::new(self.world, runtime.clone(), Duration::from_micros(self.plan.backend_us));
+        if self.is_healed() {
+            watch.heal();
+        }
+        let (config, store, plan, seen) = (self.config.clone(), self.store.clone(), self.plan.clone(), watch.clone());
+        let started = self.server.ask("start", number, async move {
+            let backend: Arc<dyn Backend> = match (store, plan.cloud) {
+                (Some(store), Some(chunk)) => {
+                    let store = store.watched(seen.clone());
+                    Arc::new(Cloud::new(runtime.clone(), Arc::new(store), chunk))
+                }
+                _ => Arc::new(Disk::open(runtime.clone(), Path::new(STATE)).await.map_err(|error| error.to_string())?),
+            };
+            let setup = Setup {
+                id: ServerId::new("server", [7; 20]),
+                node: [7; 20],
+                state: STATE.into(),
+                backend: Arc::new(Watched::new(backend, seen)),
+                config,
+            };
+            Server::start(runtime, setup).await.map_err(|error| error.to_string())
+        });
+        let server = match started.await.ok()? {
+            Ok(server) => server,
+            Err(error) => return Some(Err(error)),
+        };
+        watch.knows(server.database().clone());
+        let life = Arc::new(Life { number, server, watch, writers: Mutex::default() });
+        self.check_started(&life).await;
+        self.model().leases.settle();
+        *lock(&self.life) = Some(life);
+        Some(Ok(()))
+    }
+
+    /// Looks at a server that has just started, before any client calls.
+    async fn check_started(&self, life: &Arc<Life>) {
+        let Some(seen) = self.look(life).await else { return };
+        self.clock();
+        self.judge("rows", oracle::rows::check_rows(&seen));
+        let troubled = life.watch.take_failed();
+        if troubled {
+            self.trouble();
+        }
+        self.judge("settled", oracle::settled::check_settled(&seen, troubled || self.store.is_some()));
+        self.judge("kept", oracle::kept::check_there(&self.model(), &seen));
+    }
+
+    /// Stops the server as an operator would.
+    pub async fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        let Some(life) = lock(&self.life).take() else { return };
+        let server = life.server.clone();
+        let _ = self.server.ask("close", life.number, async move { server.close().await }).await;
+        drop(life);
+        let now = self.script.now();
+        let mut model = self.model();
+        model.slots.values_mut().for_each(|slots| slots.cut_off());
+        model.leases.settle();
+        model.trouble = Some(now);
+    }
+
+    /// Starts it after that.
+    pub async fn go_on(self: &Arc<Self>) {
+        self.stopped.store(false, Ordering::Relaxed);
+        if self.server.is_up() && self.life().is_none() {
+            self.start().await;
+        }
+    }
+
+    /// Everything that is on the server: database, disk, store. Nothing when the database does not say.
+    pub async fn look(&self, life: &Arc<Life>) -> Option<Seen> {
+        let numbers = self.model().numbers();
+        let database = life.server.database().clone();
+        let seen = self.server.ask("look", 0, async move { look_at_database(&database, numbers).await }).await;
+        let mut seen = seen.ok()?.ok()?;
+        match &self.store {
+            Some(store) => look_at_store(&store.objects(), &mut seen),
+            None => look_at_disk(self.server.disk(), &mut seen),
+        }
+        Some(seen)
+    }
+
+    /// The rows and leases of a file. Nothing when the server is down, or its database does not say.
+    pub async fn look_up(&self, index: StorageIndex) -> Option<Seen> {
+        let life = self.life()?;
+        let ids = self.model().ids();
+        let shares: BTreeSet<ShareNumber> = ids.iter().filter(|id| id.index == index).map(|id| id.share).collect();
+        let database = life.server.database().clone();
+        self.server.ask("look", 1, async move { look_up(&database, index, shares).await }).await.ok()?.ok()
+    }
+
+    /// Looks at a file after something was acknowledged.
+    pub async fn check_file(&self, index: StorageIndex) {
+        let Some(life) = self.life() else { return };
+        let (uploads, shares) = (life.server.uploads(), self.model().numbers());
+        let Some(seen) = self.look_up(index).await else { return };
+        self.clock();
+        self.judge("rows", oracle::rows::check_rows(&seen));
+        let of_file = |uploads: BTreeMap<ShareId, u64>| {
+            uploads.into_iter().filter(|(id, _)| id.index == index).collect::<BTreeMap<_, _>>()
+        };
+        let after = of_file(life.server.uploads());
+        self.judge("reserved", oracle::reserved::check_reserved(&of_file(uploads), &seen.rows, &after));
+        let ids = || shares.iter().map(|share| ShareId { index, share: *share });
+        let renewed = lock(&self.leases).check(ids(), &seen);
+        self.judge("renewed", renewed);
+        self.judge("promised", oracle::promised::check_promised(&self.model(), ids(), &seen));
+        self.judge("crawling", oracle::crawling::check_crawling(&self.server.live_tasks(), self.server.live_timers()));
+    }
+
+    /// The share is deleted, or may be: its leases may be new ones.
+    pub fn forget_leases(&self, id: ShareId) {
+        self.model().leases.forget(id);
+        lock(&self.leases).forget(id);
+    }
+
+    /// Everything that was seen of leases is void: the database was deleted.
+    pub fn forget_all_leases(&self) {
+        lock(&self.leases).forget_all();
+    }
+}
+
+/// Locks what no panic can leave half changed.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
