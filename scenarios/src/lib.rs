@@ -8,6 +8,7 @@
 //! | [`chaos`] | how a seed draws servers, reads and faults of these kinds |
 //! | [`catalogue`] | the scenarios, each a way of drawing |
 //! | [`play`] | plays a case: readers, oracles, healing, closing |
+//! | [`storage`] | the scenarios of a storage server, with rooms of their own |
 //! | [`bugs`] | the known bugs that the hunt puts back |
 
 pub mod bugs;
@@ -15,11 +16,25 @@ pub mod catalogue;
 pub mod chaos;
 pub mod fixtures;
 pub mod play;
+pub mod storage;
 pub mod swarm;
 pub mod workload;
 
 pub use bugs::BUGS;
-use seedgrid::case::Scenarios;
+use seedgrid::case::{Scenario, Scenarios};
 
 /// Every scenario, in the order in which they are listed.
-pub const ALL: Scenarios = Scenarios(&catalogue::SCENARIOS);
+pub const ALL: Scenarios = Scenarios(&EVERY);
+
+static EVERY: [&dyn Scenario; catalogue::SCENARIOS.len() + storage::SCENARIOS.len()] = {
+    let mut every = [catalogue::SCENARIOS[0]; catalogue::SCENARIOS.len() + storage::SCENARIOS.len()];
+    let mut place = 0;
+    while place < every.len() {
+        every[place] = match place.checked_sub(catalogue::SCENARIOS.len()) {
+            None => catalogue::SCENARIOS[place],
+            Some(place) => storage::SCENARIOS[place],
+        };
+        place += 1;
+    }
+    every
+};

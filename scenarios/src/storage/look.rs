@@ -14,7 +14,7 @@ use storage::share::{Prefix, ShareId};
 use super::workload::{FILES, index_of};
 
 /// Where the server keeps everything on its disk.
-pub const STATE: &str = "storage";
+pub const STATE: &str = "/storage";
 
 /// What is kept under the name of a share.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

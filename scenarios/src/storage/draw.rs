@@ -1,0 +1,319 @@
+//! How a seed draws a server, its clients and its operator, and what goes wrong, from a scenario's menu.
+
+use protocol::server::ShareNumber;
+use seedgrid::case::Dice;
+use seedgrid::fault::{DiskEffect, DiskError, DiskOp, Fault};
+use seedgrid::world::Knobs;
+
+use super::workload::{
+    ClientPlan, DAY, Deed, End, Expiry, FILES, Finale, Happening, Order, SLOTS, ServerPlan, Step, StorageWorkload,
+    Test, What,
+};
+use super::{operator, store, wire, witness};
+
+/// What a scenario's cases draw from.
+pub struct Menu {
+    /// What clients do, each with a weight.
+    pub steps: &'static [(u64, What)],
+    /// What operator and machine do, each with a weight; nothing, when empty.
+    pub deeds: &'static [(u64, Happening)],
+    /// What becomes of messages.
+    pub wire: &'static [&'static str],
+    /// What becomes of calls to the backend.
+    pub backend: &'static [&'static str],
+    /// What becomes of calls to the store.
+    pub store: &'static [&'static str],
+    /// What becomes of operations on the disk, by the name of the kind.
+    pub disk: &'static [&'static str],
+    /// Clocks are wrong.
+    pub clocks: bool,
+    /// How many cases of eight keep shares in an object store.
+    pub cloud: u64,
+    /// How many cases of eight have leases that end.
+    pub expiry: u64,
+    /// How many cases of eight wait for days.
+    pub patience: u64,
+}
+
+/// Every kind of step, in a mix of which each kind comes to something.
+pub const ALL_STEPS: &[(u64, What)] = &[
+    (8, What::Upload),
+    (3, What::List),
+    (4, What::Read),
+    (4, What::Renew),
+    (1, What::Touch),
+    (7, What::Write),
+    (1, What::Slots),
+    (4, What::ReadSlot),
+    (1, What::Advise),
+];
+
+/// Everything that can happen to a server.
+pub const ALL_DEEDS: &[(u64, Happening)] = &[
+    (3, Happening::Restart),
+    (3, Happening::Crash),
+    (3, Happening::PowerLoss),
+    (3, Happening::CopyIn),
+    (1, Happening::Remove),
+    (1, Happening::RemoveSome),
+    (1, Happening::Truncate),
+    (2, Happening::SpoilHeader),
+    (1, Happening::DropDatabase),
+];
+
+/// The crashes of a machine.
+pub const CRASHES: &[&str] = &["process-crash", "power-loss"];
+/// Everything that can become of an operation on a disk, but what spoils the medium.
+pub const ALL_DISK: &[&str] = &["process-crash", "power-loss", "disk-error", "no-space", "full-disk", "slow-disk"];
+
+impl Menu {
+    /// Everything there is.
+    pub const ALL: Menu = Menu {
+        steps: ALL_STEPS,
+        deeds: ALL_DEEDS,
+        wire: wire::TROUBLES,
+        backend: witness::TROUBLES,
+        store: store::TROUBLES,
+        disk: ALL_DISK,
+        clocks: true,
+        cloud: 3,
+        expiry: 5,
+        patience: 3,
+    };
+
+    /// Clients, and nothing that goes wrong.
+    pub const CALM: Menu = Menu {
+        deeds: &[],
+        wire: &[],
+        backend: &[],
+        store: &[],
+        disk: &[],
+        clocks: false,
+        ..Menu::ALL
+    };
+
+    /// The names of all kinds of trouble that a case may have.
+    pub fn kinds(&self) -> Vec<&'static str> {
+        let lists = [self.wire, self.backend, self.store, self.disk];
+        let deeds = self.deeds.iter().map(|(_, what)| operator::name(*what));
+        lists.iter().flat_map(|list| list.iter().copied()).chain(deeds).collect()
+    }
+
+    /// Draws a case.
+    pub fn draw(&self, dice: &mut Dice) -> (StorageWorkload, Vec<Fault>, Knobs) {
+        let server = self.server(dice);
+        let patient = dice.chance(self.patience, 8);
+        let mut scene = Scene::draw(dice, self, &server, patient);
+        let clients: Vec<_> = (0..dice.weighted(&[(3, 1), (4, 2), (2, 3)]).to_owned())
+            .map(|_| scene.client(dice))
+            .collect();
+        let operator = self.operator(dice, &scene);
+        let finale = *dice.weighted(&[(6, Finale::Plain), (2, Finale::Again), (1, Finale::Rebuild)]);
+        let faults = self.faults(dice, clients.len() as u64, server.cloud.is_some());
+        let job_us = *dice.weighted(&[(3, 0), (1, 100), (1, 5_000)]);
+        (StorageWorkload { server, clients, operator, finale }, faults, Knobs { job_us })
+    }
+
+    fn server(&self, dice: &mut Dice) -> ServerPlan {
+        let cloud = (dice.chance(self.cloud, 8) && CLOUD).then(|| *dice.pick(&[200, 500, 500, 1000]));
+        let ages = [(4, Expiry::Age), (1, Expiry::Days(10)), (1, Expiry::Days(40)), (1, Expiry::CutOffDay(20))];
+        let expiry = *dice.weighted(&ages);
+        ServerPlan {
+            cloud,
+            lazy_sync: dice.chance(1, 6),
+            expiry: if dice.chance(self.expiry, 8) { expiry } else { Expiry::Never },
+            crawl_after_s: *dice.pick(&[1, 10, 600]),
+            crawl_every_s: *dice.pick(&[60, 3600, 43_200, 5 * DAY]),
+            small_slices: dice.chance(1, 2),
+            reserved: if dice.chance(1, 20) { 1 << 40 } else { 0 },
+            read_only: dice.chance(1, 20),
+            replaces_corrupt: dice.chance(1, 4),
+            latency_us: *dice.pick(&[0, 0, 500, 20_000]),
+            backend_us: *dice.pick(&[0, 0, 1_000, 50_000, 1_000_000]),
+        }
+    }
+
+    fn operator(&self, dice: &mut Dice, scene: &Scene) -> Vec<Deed> {
+        if self.deeds.is_empty() || dice.chance(1, 3) {
+            return Vec::new();
+        }
+        let kinds: Vec<_> = self.deeds.iter().filter(|_| dice.chance(1, 2)).copied().collect();
+        let kinds = if kinds.is_empty() { self.deeds } else { &kinds };
+        let deed = |_| {
+            let what = *dice.weighted(kinds);
+            let by = match what {
+                Happening::Truncate => *dice.pick(&[0, 2, 11, 12, 50, 99]),
+                Happening::CopyIn => *dice.pick(&[1, 500, 1300]),
+                _ => 0,
+            };
+            let file = scene.file(dice);
+            let share = u64::from(scene.share(dice));
+            Deed { after_ms: scene.pause(dice), what, file, share, by }
+        };
+        (0..=scene.few).map(deed).collect()
+    }
+
+    fn faults(&self, dice: &mut Dice, clients: u64, cloud: bool) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if dice.chance(1, 5) {
+            return faults;
+        }
+        let some = |dice: &mut Dice, all: &[&'static str]| -> Vec<&'static str> {
+            all.iter().filter(|_| dice.chance(1, 2)).copied().collect()
+        };
+        let wire = some(dice, self.wire);
+        for _ in 0..if wire.is_empty() { 0 } else { dice.below(4) } {
+            faults.push(Fault::at("wire", dice.below(clients), 1 + dice.skewed(5) as u32, *dice.pick::<&str>(&wire)));
+        }
+        let backend = some(dice, self.backend);
+        for _ in 0..if backend.is_empty() { 0 } else { dice.below(4) } {
+            faults.push(Fault::at("backend", 0, 1 + dice.skewed(7) as u32, *dice.pick::<&str>(&backend)));
+        }
+        let store = some(dice, self.store);
+        for _ in 0..if store.is_empty() || !cloud { 0 } else { dice.below(6) } {
+            let (kind, nth) = (*dice.pick(&["put", "get", "delete", "list"]), 1 + dice.skewed(6) as u32);
+            let effect = *dice.pick(&store);
+            // Often all retries fail.
+            let times = *dice.weighted(&[(3, 1), (1, 2), (2, 4)]);
+            faults.extend((nth..nth + times).map(|nth| Fault::at(kind, 0, nth, effect)));
+        }
+        let disk = some(dice, self.disk);
+        for _ in 0..if disk.is_empty() { 0 } else { 1 + dice.below(3) } {
+            let kind = *dice.pick(&disk);
+            let op = if dice.chance(3, 4) { DiskOp::Change } else { DiskOp::Read };
+            let effect = disk_effect(dice, kind);
+            faults.push(Fault::Disk { disk: "server".into(), op, nth: 1 + dice.skewed(10) as u32, effect });
+        }
+        if self.clocks && dice.chance(1, 3) {
+            let days = *dice.pick(&[-40, -8, -1, 1, 8, 40]);
+            let at_us = if dice.chance(1, 3) { 0 } else { dice.skewed(42) };
+            faults.push(Fault::Clock { of: "server".into(), at_us, step_s: days * DAY as i64 });
+        }
+        faults
+    }
+}
+
+/// Not there yet.
+const CLOUD: bool = false;
+
+fn disk_effect(dice: &mut Dice, kind: &str) -> DiskEffect {
+    use seedgrid::fault::CrashKind;
+    let survivors = *dice.weighted(&[(1, 0), (1, 1), (4, 2)]);
+    let survivors = if survivors == 2 { 2 + dice.below(1 << 20) } else { survivors };
+    match kind {
+        "process-crash" => DiskEffect::crash(CrashKind::Process, survivors),
+        "power-loss" => DiskEffect::crash(CrashKind::Power, survivors),
+        "disk-error" => DiskEffect::Fail { with: DiskError::Io, times: 1 + dice.skewed(4) as u32 },
+        "no-space" => DiskEffect::Fail { with: DiskError::NoSpace, times: 1 + dice.skewed(4) as u32 },
+        "full-disk" => DiskEffect::Full { us: dice.chance(1, 2).then(|| dice.skewed(34)) },
+        _ => DiskEffect::Slow { us: dice.skewed(24), jobs: 1 + dice.skewed(5) as u32 },
+    }
+}
+
+/// What the clients of a case have in common: where and when they meet.
+struct Scene {
+    steps: Vec<(u64, What)>,
+    files: Vec<u64>,
+    shares: Vec<ShareNumber>,
+    /// Waits between steps, in milliseconds.
+    pauses: Vec<(u64, u64)>,
+    sizes: Vec<u64>,
+    ends: Vec<(u64, End)>,
+    order: Vec<(u64, Order)>,
+    retries: bool,
+    few: u64,
+}
+
+impl Scene {
+    fn draw(dice: &mut Dice, menu: &Menu, server: &ServerPlan, patient: bool) -> Scene {
+        let mut steps: Vec<_> = menu.steps.iter().filter(|_| dice.chance(2, 3)).copied().collect();
+        if steps.is_empty() {
+            steps = menu.steps.to_vec();
+        }
+        let mut files: Vec<u64> = (0..FILES).collect();
+        dice.shuffle(&mut files);
+        files.truncate(dice.between(1, 3) as usize);
+        let mut shares = vec![0, 1, 2, 10, 11, 100];
+        dice.shuffle(&mut shares);
+        shares.truncate(dice.between(1, 4) as usize);
+        // A crawl, an idle upload and a client often come in the same instant.
+        let (crawl, cycle) = (server.crawl_after_s * 1000, server.crawl_every_s * 1000);
+        let mut pauses = vec![(8, 0), (2, 20), (2, 1000), (2, crawl), (1, cycle), (1, 1_800_000), (1, 2_100_000)];
+        if patient {
+            pauses.extend([(1, DAY), (1, 11 * DAY), (3, 32 * DAY), (1, 61 * DAY), (1, 100 * DAY)].map(|(n, s)| (n, s * 1000)));
+        }
+        let mut ends = vec![(8, End::Close)];
+        ends.extend([(2, End::Abort), (1, End::LateAbort), (1, End::Silence), (1, End::Dawdle)].iter().filter(|_| dice.chance(1, 3)));
+        let mut order = vec![(6, Order::Forward)];
+        order.extend([(2, Order::Backward), (2, Order::Overlapping), (1, Order::Conflicting)].iter().filter(|_| dice.chance(1, 3)));
+        let sizes = vec![*dice.pick(&[1, 5, 499, 500, 501]), *dice.pick(&[0, 1200, 1500, 3000])];
+        Scene { steps, files, shares, pauses, sizes, ends, order, retries: dice.chance(2, 3), few: dice.below(4) }
+    }
+
+    fn file(&self, dice: &mut Dice) -> u64 {
+        *dice.pick(&self.files)
+    }
+
+    fn share(&self, dice: &mut Dice) -> ShareNumber {
+        *dice.pick(&self.shares)
+    }
+
+    fn pause(&self, dice: &mut Dice) -> u64 {
+        *dice.weighted(&self.pauses)
+    }
+
+    fn client(&mut self, dice: &mut Dice) -> ClientPlan {
+        let steps = (0..dice.between(1, 6)).map(|_| self.step(dice)).collect();
+        ClientPlan { retries: self.retries, steps }
+    }
+
+    fn step(&self, dice: &mut Dice) -> Step {
+        let file = self.file(dice);
+        let slot = SLOTS.contains(&file);
+        let drawn = *dice.weighted(&self.steps);
+        // What suits the file, but for now and then.
+        let what = match (drawn, slot) {
+            _ if dice.chance(1, 24) => drawn,
+            (What::Upload | What::Touch, true) => What::Write,
+            (What::List | What::Advise, true) => What::Slots,
+            (What::Read, true) => What::ReadSlot,
+            (What::Write, false) => What::Upload,
+            (What::Slots, false) => What::List,
+            (What::ReadSlot, false) => What::Read,
+            (other, _) => other,
+        };
+        let mut shares: Vec<_> = self.shares.iter().filter(|_| dice.chance(1, 2)).copied().collect();
+        if shares.is_empty() {
+            shares.push(self.share(dice));
+        }
+        let mut step = Step { after_ms: self.pause(dice), what, file, ..Step::default() };
+        match what {
+            What::Upload => {
+                step.shares = shares;
+                step.length = *dice.pick(&self.sizes);
+                step.text = dice.below(2);
+                step.pieces = dice.between(1, 4);
+                step.gap_ms = *dice.weighted(&[(5, 0), (2, 10), (1, 1000), (1, 1_000_000)]);
+                step.order = *dice.weighted(&self.order);
+                step.end = *dice.weighted(&self.ends);
+            }
+            What::Write => {
+                step.shares = shares;
+                let size = *dice.pick(&self.sizes);
+                step.offset = *dice.weighted(&[(4, 0), (1, 3), (1, size)]);
+                step.length = if dice.chance(1, 12) { 0 } else { size };
+                step.text = dice.below(4);
+                step.test = *dice.weighted(&[(5, Test::Nothing), (2, Test::Absent), (2, Test::Same), (1, Test::Wrong)]);
+                step.cut = *dice.weighted(&[(6, None), (2, Some(0)), (1, Some(2)), (1, Some(700))]);
+                step.stranger = dice.chance(1, 16);
+            }
+            What::Read | What::ReadSlot => {
+                step.shares = if what == What::Read { shares } else { vec![shares[0]] };
+                step.offset = *dice.weighted(&[(4, 0), (1, 1), (1, 499)]);
+                step.length = *dice.pick(&[1, 64, 10_000]);
+            }
+            _ => {}
+        }
+        step
+    }
+}

@@ -1,0 +1,144 @@
+//! The storage scenarios: the real storage server, on a simulated disk or object store, with clients that meet on the same
+//! few shares, through crashes, clocks that jump, and an operator who meddles.
+//!
+//! | room | what it holds |
+//! | --- | --- |
+//! | [`workload`] | what a case does: a server, clients, an operator |
+//! | [`draw`] | how a seed draws that, and what goes wrong |
+//! | [`play`] | plays a case: clients and operator, then quiet, then the oracles |
+//! | [`stage`] | the server as an actor, through its lives |
+//! | [`wire`], [`witness`], [`store`] | messages, backend calls and objects, and what becomes of them |
+//! | [`client`], [`operator`] | the people |
+//! | [`look`] | what is on the server, seen from outside |
+//! | [`model`] | what must be there, given what clients were told |
+//! | [`oracle`] | the checkers, one per file |
+
+pub mod client;
+pub mod draw;
+pub mod look;
+pub mod model;
+pub mod operator;
+pub mod oracle;
+pub mod play;
+pub mod stage;
+pub mod store;
+pub mod wire;
+pub mod witness;
+pub mod workload;
+
+use std::sync::Arc;
+
+use draw::{ALL_STEPS, CRASHES, Menu};
+use futures::future::BoxFuture;
+use seedgrid::case::{Case, Dice, Draft, Scenario, Workload};
+use seedgrid::world::World;
+use workload::{Happening, StorageWorkload, What};
+
+/// A scenario with a storage server.
+pub struct StorageScenario {
+    name: &'static str,
+    about: &'static str,
+    menu: Menu,
+}
+
+/// Every storage scenario.
+pub static SCENARIOS: [&dyn Scenario; 7] = [
+    &StorageScenario {
+        name: "lease-mixed",
+        about: "the standard storage scenario: clients, crawls, crashes, faults of everything",
+        menu: Menu::ALL,
+    },
+    &StorageScenario {
+        name: "lease-uploads",
+        about: "clients upload the same shares, abort, fall silent, and come back",
+        menu: Menu {
+            steps: &[(8, What::Upload), (2, What::List), (2, What::Read), (2, What::Renew)],
+            wire: wire::TROUBLES,
+            backend: witness::TROUBLES,
+            ..Menu::CALM
+        },
+    },
+    &StorageScenario {
+        name: "lease-slots",
+        about: "clients change the same mutable shares, and delete them",
+        menu: Menu {
+            steps: &[(8, What::Write), (4, What::ReadSlot), (1, What::Slots), (2, What::Renew)],
+            wire: wire::TROUBLES,
+            backend: witness::TROUBLES,
+            ..Menu::CALM
+        },
+    },
+    &StorageScenario {
+        name: "lease-crawl",
+        about: "the crawler meets clients and an operator: shares are adopted, collected, leased at the last moment",
+        menu: Menu {
+            deeds: &[
+                (4, Happening::CopyIn),
+                (1, Happening::Restart),
+                (1, Happening::Remove),
+                (1, Happening::SpoilHeader),
+                (1, Happening::Truncate),
+            ],
+            backend: witness::TROUBLES,
+            expiry: 7,
+            patience: 6,
+            ..Menu::CALM
+        },
+    },
+    &StorageScenario {
+        name: "lease-cloud",
+        about: "shares in an object store that is out, slow, or does later what it said had failed",
+        menu: Menu { store: store::TROUBLES, cloud: 8, ..Menu::CALM },
+    },
+    &StorageScenario {
+        name: "lease-crash",
+        about: "processes die and power fails, at any operation on the disk",
+        menu: Menu {
+            deeds: &[(1, Happening::Crash), (1, Happening::PowerLoss), (1, Happening::Restart)],
+            disk: CRASHES,
+            ..Menu::CALM
+        },
+    },
+    &StorageScenario {
+        name: "lease-clock",
+        about: "the server's clock is wrong, and is set while leases run",
+        menu: Menu {
+            steps: ALL_STEPS,
+            clocks: true,
+            expiry: 7,
+            patience: 7,
+            deeds: &[(1, Happening::Restart)],
+            ..Menu::CALM
+        },
+    },
+];
+
+impl Scenario for StorageScenario {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn troubles(&self) -> Vec<&'static str> {
+        self.menu.kinds()
+    }
+
+    fn draw(&self, dice: &mut Dice) -> Draft {
+        let (workload, faults, knobs) = self.menu.draw(dice);
+        Draft { workload: Arc::new(workload), faults, knobs }
+    }
+
+    fn load(&self, workload: toml::Table) -> Result<Arc<dyn Workload>, String> {
+        let workload: StorageWorkload =
+            workload.try_into().map_err(|error: toml::de::Error| error.message().to_string())?;
+        workload.check()?;
+        Ok(Arc::new(workload))
+    }
+
+    fn play(&self, case: Arc<Case>, world: World) -> BoxFuture<'static, ()> {
+        Box::pin(play::play(case, world))
+    }
+}
