@@ -1,7 +1,7 @@
 //! A client: goes through its steps, tells the model what it asks and what it is answered, and has the oracles judge that.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use protocol::server::{
     Allocate, LeaseSecret, ReadTestWrite, ServerError, ShareNumber, ShareReader, ShareWriter, SlotServer, SlotTest,
     StorageServer, TestAndWrite,
 };
+use runtime::Instant;
 use storage::database::Row;
 use storage::share::ShareId;
 
@@ -52,6 +53,10 @@ struct Upload {
     life: u64,
     writer: u64,
     text: Bytes,
+    /// What the server's clock showed when its lease was asked for, if that was at the allocation.
+    leased: Option<u64>,
+    /// When it last got on.
+    progress: Mutex<Instant>,
 }
 
 /// The secrets with which a client renews its leases on all files.
@@ -118,7 +123,7 @@ impl StorageClient {
     }
 
     /// Judges an error. `begun` is when the call began.
-    fn judge_error(&self, error: &ServerError, begun: runtime::Instant) {
+    fn judge_error(&self, error: &ServerError, begun: Instant) {
         self.stage.note_failures();
         let trouble = self.stage.model().trouble;
         self.judge("answers", oracle::answers::check_error(error, begun, trouble));
@@ -157,7 +162,9 @@ impl StorageClient {
         let (life, readers) = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
-                self.judge_error(&error, begun);
+                if !SLOTS.contains(&step.file) {
+                    self.judge_error(&error, begun);
+                }
                 return Some((0, BTreeMap::new()));
             }
             Err(_) => return None,
@@ -278,9 +285,19 @@ impl StorageClient {
         let clock = self.stage.clock();
         let begun = self.stage.script.now();
         for share in &shares {
+            let id = ShareId { index, share: *share };
+            let replaced = self.stage.plan.replaces_corrupt && self.stage.model().is_wild(id);
+            if let Some(life) = self.stage.life().filter(|_| replaced) {
+                life.watch.wishes_away(id);
+            }
             self.stage.model().progress.entry(ShareId { index, share: *share }).or_insert(begun);
         }
         let question = self.ask(step.file);
+        if step.length == 0 {
+            // There is nothing to write: such a share is complete at once.
+            let mut model = self.stage.model();
+            shares.iter().for_each(|share| model.shares.may_come(ShareId { index, share: *share }, Bytes::new()));
+        }
         let request = Allocate { index, shares: shares.clone(), size: step.length, renew: secret, cancel: secret };
         let (client, first) = (self.number, self.next_writer);
         self.next_writer += shares.len() as u64;
@@ -301,10 +318,7 @@ impl StorageClient {
         let (life, already, writers) = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
-                let wrong_kind = SLOTS.contains(&step.file);
-                if !wrong_kind {
-                    self.judge_error(&error, begun);
-                }
+                self.judge_error(&error, begun);
                 return Ended::Answered;
             }
             Err(_) => return Ended::Unknown,
@@ -328,9 +342,12 @@ impl StorageClient {
         }
         self.stage.check_file(index).await;
         let mut ended = Ended::Answered;
+        let allocated = self.stage.script.now();
         for (share, writer) in writers {
             let text = text_of(step.file, share, step.text, 0, step.length);
-            let upload = Upload { id: ShareId { index, share }, life, writer, text };
+            let leased = (step.length == 0).then_some(clock);
+            let progress = Mutex::new(allocated);
+            let upload = Upload { id: ShareId { index, share }, life, writer, text, leased, progress };
             if self.upload_share(step, &upload).await == Ended::Unknown {
                 ended = Ended::Unknown;
                 if !self.plan.retries {
@@ -381,7 +398,11 @@ impl StorageClient {
             }
             let piece = upload.text.slice(*start as usize..*end as usize);
             match self.write_piece(upload, *start, piece).await {
-                Ok(Ok(())) => _ = self.stage.model().progress.insert(upload.id, self.stage.script.now()),
+                Ok(Ok(())) => {
+                    let now = self.stage.script.now();
+                    *lock(&upload.progress) = now;
+                    self.stage.model().progress.insert(upload.id, now);
+                }
                 Ok(Err(_)) => return self.give_up(upload).await,
                 Err(_) => return Ended::Unknown,
             }
@@ -409,9 +430,18 @@ impl StorageClient {
         });
         let answer = answer.await;
         if let Ok(Err(error)) = &answer {
-            self.judge_error(error, begun);
+            self.judge_refusal(upload, error, begun);
         }
         answer
+    }
+
+    /// Judges an error about an upload: one that got on too slowly was given up, and an empty one was complete at once.
+    fn judge_refusal(&self, upload: &Upload, error: &ServerError, begun: Instant) {
+        let late = self.stage.script.now() - *lock(&upload.progress) >= self.stage.config.upload_idle;
+        match error {
+            ServerError::Refused(_) if late || upload.text.is_empty() => {}
+            error => self.judge_error(error, begun),
+        }
     }
 
     /// Writes something else over what was written: the server must refuse that.
@@ -440,7 +470,7 @@ impl StorageClient {
             Ok(Ok(())) => {
                 {
                     let mut model = self.stage.model();
-                    model.leases.renewed(upload.id, clock);
+                    model.leases.renewed(upload.id, upload.leased.unwrap_or(clock));
                     if !model.is_wild(upload.id) {
                         model.shares.is_there(upload.id, upload.text.clone());
                     }
@@ -450,7 +480,7 @@ impl StorageClient {
                 Ended::Answered
             }
             Ok(Err(error)) => {
-                self.judge_error(&error, begun);
+                self.judge_refusal(upload, &error, begun);
                 self.forget_writer(upload);
                 Ended::Answered
             }
@@ -475,7 +505,7 @@ impl StorageClient {
                 Ended::Answered
             }
             Ok(Err(error)) => {
-                self.judge_error(&error, begun);
+                self.judge_refusal(upload, &error, begun);
                 Ended::Answered
             }
             Err(_) => Ended::Unknown,
@@ -573,7 +603,7 @@ impl StorageClient {
         file: u64,
         number: u64,
         answer: Result<Result<SlotAnswer, ServerError>, Lost>,
-        begun: runtime::Instant,
+        begun: Instant,
         wild: bool,
     ) -> Ended {
         self.stage.clock();
@@ -607,6 +637,9 @@ impl StorageClient {
 
     async fn write(&mut self, step: &Step) -> Ended {
         let index = index_of(step.file);
+        if !SLOTS.contains(&step.file) && !self.has_immutable(step) {
+            return Ended::Answered;
+        }
         let enabler = write_enabler(step.file, step.stranger);
         let secret = renew_secret(self.number);
         let work: BTreeMap<_, _> = step.shares.iter().map(|share| (*share, self.test_and_write(step, *share))).collect();
@@ -649,15 +682,21 @@ impl StorageClient {
 
     /// A write to a file whose shares are immutable: it must fail, and make nothing.
     fn foreign<T>(&self, step: &Step, answer: Result<Result<T, ServerError>, Lost>) -> Ended {
-        let there = {
-            let model = self.stage.model();
-            step.shares.iter().any(|share| model.is_certain(ShareId { index: index_of(step.file), share: *share }))
-        };
-        if answer.is_ok_and(|answer| answer.is_ok()) && there {
+        if !matches!(answer, Ok(Err(_)) | Err(Lost::Request)) {
             let detail = format!("mutable shares of file {} were written, whose shares are immutable", step.file);
-            self.judge("kinds", Err(detail));
+            if answer.is_ok() && self.has_immutable(step) {
+                self.judge("kinds", Err(detail));
+            }
+            let mut model = self.stage.model();
+            step.shares.iter().for_each(|share| model.tampered(ShareId { index: index_of(step.file), share: *share }));
         }
         Ended::Answered
+    }
+
+    fn has_immutable(&self, step: &Step) -> bool {
+        let model = self.stage.model();
+        let index = index_of(step.file);
+        model.ids().into_iter().any(|id| id.index == index && model.is_certain(id) && !model.unnoticed.contains(&id))
     }
 
     fn test_and_write(&self, step: &Step, share: ShareNumber) -> TestAndWrite {

@@ -273,7 +273,7 @@ impl Scene {
         let drawn = *dice.weighted(&self.steps);
         // What suits the file, but for now and then.
         let what = match (drawn, slot) {
-            _ if dice.chance(1, 24) => drawn,
+            (_, false) if dice.chance(1, 24) => What::Write,
             (What::Upload | What::Touch, true) => What::Write,
             (What::List | What::Advise, true) => What::Slots,
             (What::Read, true) => What::ReadSlot,

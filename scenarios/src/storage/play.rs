@@ -42,6 +42,9 @@ pub async fn play(case: Arc<Case>, world: World) {
     people.drain().await;
     come_to_rest(&stage).await;
     let Some(seen) = check_at_rest(&stage).await else { return };
+    if !oracle::crawling::CRAWLER {
+        return;
+    }
     match workload.finale {
         Finale::Plain => {}
         Finale::Again => start_again(&stage, &seen).await,
@@ -97,17 +100,19 @@ async fn check_at_rest(stage: &Arc<Stage>) -> Option<Seen> {
         let mut model = stage.model();
         for id in std::mem::take(&mut model.unnoticed) {
             // A copy that was there has been found by now.
-            if !model.is_wild(id) && seen.kept.contains_key(&id) && !SLOTS.contains(&file_of(id)) {
+            if oracle::crawling::CRAWLER && !model.is_wild(id) && seen.kept.contains_key(&id) && !SLOTS.contains(&file_of(id)) {
                 model.shares.was_seen(id);
             }
         }
     }
     stage.judge("rows", oracle::rows::check_rows(&seen));
     stage.judge("settled", oracle::settled::check_settled(&seen, false));
-    stage.judge("agreed", oracle::agreed::check_agreed(&seen));
+    if oracle::crawling::CRAWLER {
+        stage.judge("agreed", oracle::agreed::check_agreed(&seen));
+        stage.judge("leased", oracle::leased::check_leased(&seen, &stage.config.expire, crawled));
+    }
     stage.judge("kept", oracle::kept::check_there(&stage.model(), &seen));
     stage.judge("promised", oracle::promised::check_promised(&stage.model(), seen.rows.keys().copied(), &seen));
-    stage.judge("leased", oracle::leased::check_leased(&seen, &stage.config.expire, crawled));
     stage.judge("reserved", oracle::reserved::check_none_reserved(&life.server.uploads()));
     let (tasks, timers) = (stage.server.live_tasks(), stage.server.live_timers());
     stage.judge("crawling", oracle::crawling::check_crawling(&tasks, timers));

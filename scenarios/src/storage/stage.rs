@@ -11,7 +11,7 @@ use protocol::StorageIndex;
 use protocol::server::{LeaseSecret, ServerId, ShareNumber, ShareWriter};
 use runtime::{Runtime, Scope};
 use seedgrid::case::Case;
-use seedgrid::fault::Fault;
+use seedgrid::fault::{DiskEffect, Fault};
 use seedgrid::world::{Actor, World};
 use storage::backend::Backend;
 use storage::backend::disk::Disk;
@@ -24,7 +24,7 @@ use super::model::Model;
 use super::oracle::{self, renewed::LeasesSeen};
 use super::store::SimStore;
 use super::witness::{Watch, Watched};
-use super::workload::{ServerPlan, StorageWorkload};
+use super::workload::{Happening, ServerPlan, StorageWorkload};
 
 /// How long a server is down after a crash, when the case does not say.
 const DOWN: Duration = Duration::from_secs(1);
@@ -54,7 +54,11 @@ pub struct Stage {
     seed: u64,
     /// A crash may lose what was committed last.
     forgetful: bool,
+    /// The disk fails now and then, until it is healed.
+    sick: bool,
     healed: AtomicBool,
+    /// Somebody starts the server, or stops it.
+    starting: tokio::sync::Mutex<()>,
     /// The operator has stopped the server: nobody else starts it.
     stopped: AtomicBool,
     lives: AtomicU64,
@@ -85,6 +89,14 @@ impl Stage {
         let epoch = script.unix_time().as_secs();
         let latency = Duration::from_micros(plan.latency_us);
         let power = |fault: &Fault| matches!(fault, Fault::Disk { .. });
+        let back = |fault: &Fault| matches!(fault, Fault::Clock { step_s, .. } if *step_s < 0);
+        let steady = !case.faults.iter().any(back);
+        let fails = |fault: &Fault| {
+            matches!(fault, Fault::Disk { effect: DiskEffect::Fail { .. } | DiskEffect::Full { .. }, .. })
+        };
+        if workload.operator.iter().any(|deed| deed.what == Happening::PowerLoss) {
+            server.disk().track();
+        }
         Stage {
             world,
             config: plan.config(epoch),
@@ -94,11 +106,13 @@ impl Stage {
             secrets,
             seed: case.seed,
             forgetful: plan.lazy_sync && (case.faults.iter().any(power) || !workload.operator.is_empty()),
+            sick: case.faults.iter().any(fails),
             healed: AtomicBool::new(false),
+            starting: tokio::sync::Mutex::default(),
             stopped: AtomicBool::new(false),
             lives: AtomicU64::new(0),
             life: Mutex::new(None),
-            model: Mutex::new(Model::new(workload, epoch)),
+            model: Mutex::new(Model::new(workload, epoch, steady)),
             leases: Mutex::default(),
             plan,
             script,
@@ -136,7 +150,8 @@ impl Stage {
 
     /// Notes what the backend has suffered, and whether that excuses failures.
     pub fn note_failures(&self) {
-        if self.life().is_some_and(|life| life.watch.take_failed()) {
+        let failed = self.life().is_some_and(|life| life.watch.take_failed());
+        if failed || self.sick && !self.is_healed() {
             self.trouble();
         }
     }
@@ -206,11 +221,14 @@ impl Stage {
 
     /// Starts the server, again and again if its disk or its backend fails.
     pub async fn start(self: &Arc<Self>) {
-        let _ = self.server.disk();
+        let _alone = self.starting.lock().await;
+        if self.life().is_some() || self.stopped.load(Ordering::Relaxed) {
+            return;
+        }
         let mut tries = 0_u32;
         loop {
             let life = self.server.life();
-            let begun = self.script.now();
+            let (begun, calm) = (self.script.now(), self.is_healed() || !self.sick);
             match self.try_to_start().await {
                 Some(Ok(())) => return,
                 // It went down again: whoever keeps it up sees to that.
@@ -220,13 +238,14 @@ impl Stage {
                     self.note_failures();
                     let trouble = self.model().trouble;
                     let excused = trouble.is_some_and(|moment| moment + START >= begun) && !self.is_healed();
-                    if !excused || tries > 100 {
+                    let ever = tries > 100 && !self.sick;
+                    if (!excused || ever) && calm {
                         return self.world.violated("answers", format!("the server does not start: {error}"));
                     }
                 }
             }
             tries += 1;
-            self.script.sleep(Duration::from_secs(5)).await;
+            self.script.sleep(Duration::from_secs(5 << tries.min(10))).await;
         }
     }
 
@@ -283,7 +302,9 @@ impl Stage {
     /// Stops the server as an operator would.
     pub async fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
+        let _alone = self.starting.lock().await;
         let Some(life) = lock(&self.life).take() else { return };
+        self.trouble();
         let server = life.server.clone();
         let _ = self.server.ask("close", life.number, async move { server.close().await }).await;
         drop(life);
@@ -297,7 +318,7 @@ impl Stage {
     /// Starts it after that.
     pub async fn go_on(self: &Arc<Self>) {
         self.stopped.store(false, Ordering::Relaxed);
-        if self.server.is_up() && self.life().is_none() {
+        if self.server.is_up() {
             self.start().await;
         }
     }

@@ -23,6 +23,8 @@ pub struct Leases {
     expiry: Expiry,
     /// The wall clock at the start of the run.
     epoch: u64,
+    /// It is never set back.
+    steady: bool,
     /// The latest that the server's wall clock has ever shown.
     latest: u64,
     promises: BTreeMap<ShareId, Promise>,
@@ -32,8 +34,8 @@ pub struct Leases {
 
 impl Leases {
     /// No promises yet.
-    pub fn new(expiry: Expiry, epoch: u64) -> Leases {
-        Leases { expiry, epoch, latest: epoch, promises: BTreeMap::new(), at_start: BTreeMap::new() }
+    pub fn new(expiry: Expiry, epoch: u64, steady: bool) -> Leases {
+        Leases { expiry, epoch, steady, latest: epoch, promises: BTreeMap::new(), at_start: BTreeMap::new() }
     }
 
     /// The server's wall clock shows `clock`.
@@ -46,8 +48,11 @@ impl Leases {
         self.raise(id, Promise { renewed: clock, expires: clock + LEASE });
     }
 
-    /// The server has found a share, and has given it a lease.
+    /// The server will find a share and give it a lease, when its clock shows `clock` or later; unless that is set back.
     pub fn adopted(&mut self, id: ShareId, clock: u64) {
+        if !self.steady {
+            return;
+        }
         self.raise(id, Promise { renewed: clock, expires: clock + STARTER_LEASE });
     }
 
