@@ -290,8 +290,18 @@ impl StorageClient {
             if let Some(life) = self.stage.life().filter(|_| replaced) {
                 life.watch.wishes_away(id);
             }
-            self.stage.model().progress.entry(ShareId { index, share: *share }).or_insert(begun);
+            let mut model = self.stage.model();
+            model.progress.entry(id).or_insert(begun);
+            *model.allocating.entry(id).or_default() += 1;
         }
+        let others = |client: &Self, most: u32| -> BTreeSet<ShareNumber> {
+            let model = client.stage.model();
+            let busy = |share: &ShareNumber| {
+                model.allocating.get(&ShareId { index, share: *share }).is_some_and(|count| *count > most)
+            };
+            shares.iter().copied().filter(busy).collect()
+        };
+        let mut met = others(self, 1);
         let question = self.ask(step.file);
         if step.length == 0 {
             // There is nothing to write: such a share is complete at once.
@@ -315,26 +325,41 @@ impl StorageClient {
         });
         let answer = answer.await;
         let known = self.asked(question);
+        for share in &shares {
+            *self.stage.model().allocating.entry(ShareId { index, share: *share }).or_default() -= 1;
+        }
+        met.extend(others(self, 0));
+        let now = self.stage.script.now();
         let (life, already, writers) = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
                 self.judge_error(&error, begun);
                 return Ended::Answered;
             }
-            Err(_) => return Ended::Unknown,
+            Err(_) => {
+                let mut model = self.stage.model();
+                shares.iter().for_each(|share| _ = model.progress.insert(ShareId { index, share: *share }, now));
+                return Ended::Unknown;
+            }
         };
         tracing::debug!(target: "client", file = step.file, "is granted {:?}, beside {already:?}", writers.keys());
         self.judge("kept", oracle::kept::check_told(&already, &known));
         self.judge("kept", oracle::kept::check_granted(&writers.keys().copied().collect(), &known));
         let after = self.rows(step.file).await;
         self.judge("visible", oracle::visible::check_visible(&already, &before, &after));
-        self.check_refused(step, &already, &writers, &known);
+        self.check_refused(step, &already, &writers, &known, &met);
         self.noticed(step.file, &already);
         {
+            self.stage.note_failures();
             let mut model = self.stage.model();
+            writers.keys().for_each(|share| _ = model.progress.insert(ShareId { index, share: *share }, now));
+            // What could not be renewed is reported all the same.
+            let renewed = oracle::answers::is_calm(begun, model.trouble);
             for share in &already {
                 let id = ShareId { index, share: *share };
-                model.leases.renewed(id, clock);
+                if renewed {
+                    model.leases.renewed(id, clock);
+                }
                 if known.get(share).is_some_and(|share| !share.wild) {
                     model.shares.was_seen(id);
                 }
@@ -365,6 +390,7 @@ impl StorageClient {
         already: &BTreeSet<ShareNumber>,
         writers: &BTreeMap<ShareNumber, u64>,
         known: &BTreeMap<ShareNumber, Share>,
+        met: &BTreeSet<ShareNumber>,
     ) {
         if self.stage.plan.read_only || self.stage.plan.reserved > 0 || SLOTS.contains(&step.file) {
             return;
@@ -377,7 +403,7 @@ impl StorageClient {
             let id = ShareId { index: index_of(step.file), share: *share };
             // A share that may be there may also be on its way out.
             let out = known.get(share).is_some_and(|share| share.wild || !share.may.is_empty());
-            if !out && !troubled {
+            if !out && !troubled && !met.contains(share) {
                 let progress = model.progress.get(&id).copied();
                 self.judge("idle", oracle::idle::check_refused(*share, now, progress));
             }
@@ -391,7 +417,7 @@ impl StorageClient {
             End::Close | End::LateAbort => pieces.len(),
             End::Abort | End::Silence | End::Dawdle => pieces.len() / 2,
         };
-        self.stage.model().progress.insert(upload.id, self.stage.script.now());
+        let mut covered: Option<(u64, u64)> = None;
         for (nth, (start, end)) in pieces.iter().take(half).enumerate() {
             if nth + 1 == pieces.len() {
                 self.stage.model().shares.may_come(upload.id, upload.text.clone());
@@ -399,12 +425,17 @@ impl StorageClient {
             let piece = upload.text.slice(*start as usize..*end as usize);
             match self.write_piece(upload, *start, piece).await {
                 Ok(Ok(())) => {
-                    let now = self.stage.script.now();
-                    *lock(&upload.progress) = now;
-                    self.stage.model().progress.insert(upload.id, now);
+                    let (low, high) = covered.unwrap_or((*start, *start));
+                    if *start < low || *end > high {
+                        self.got_on(upload);
+                    }
+                    covered = Some((low.min(*start), high.max(*end)));
                 }
                 Ok(Err(_)) => return self.give_up(upload).await,
-                Err(_) => return Ended::Unknown,
+                Err(_) => {
+                    self.got_on(upload);
+                    return Ended::Unknown;
+                }
             }
             if step.order == Order::Conflicting
                 && let Some(ended) = self.conflict(upload, *start, *end).await
@@ -421,6 +452,13 @@ impl StorageClient {
             End::Silence => Ended::Answered,
             End::Dawdle => self.dawdle(upload, pieces.first().copied()).await,
         }
+    }
+
+    /// New bytes of the upload have reached the server.
+    fn got_on(&self, upload: &Upload) {
+        let now = self.stage.script.now();
+        *lock(&upload.progress) = now;
+        self.stage.model().progress.insert(upload.id, now);
     }
 
     async fn write_piece(&self, upload: &Upload, offset: u64, piece: Bytes) -> Result<Result<(), ServerError>, Lost> {

@@ -36,6 +36,8 @@ pub struct Model {
     pub slots: BTreeMap<StorageIndex, Slots>,
     /// When each share was last allocated by somebody, or came nearer to being uploaded.
     pub progress: BTreeMap<ShareId, Instant>,
+    /// How many clients are asking to upload each share.
+    pub allocating: BTreeMap<ShareId, u32>,
     /// Shares that somebody copied in and that the server need not have noticed yet.
     pub unnoticed: BTreeSet<ShareId>,
     /// When the server last had a reason to fail: a fault of its disk or its backend, a crash.
@@ -52,6 +54,7 @@ impl Model {
             shares: Shares::default(),
             slots,
             progress: BTreeMap::new(),
+            allocating: BTreeMap::new(),
             unnoticed: BTreeSet::new(),
             trouble: None,
             next_call: 0,

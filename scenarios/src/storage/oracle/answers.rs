@@ -11,10 +11,14 @@ const AFTERMATH: Duration = Duration::from_secs(120);
 
 /// Checks an error. `begun` is when the call began, `trouble` when something last went wrong with the server.
 pub fn check_error(error: &ServerError, begun: Instant, trouble: Option<Instant>) -> Result<(), String> {
-    let excused = trouble.is_some_and(|moment| moment + AFTERMATH >= begun);
     match error {
-        _ if excused => Ok(()),
+        _ if !is_calm(begun, trouble) => Ok(()),
         ServerError::Disconnected => Ok(()),
         error => Err(format!("a call failed without a reason: {error}")),
     }
+}
+
+/// Whether nothing went wrong with the server since a call began, or shortly before.
+pub fn is_calm(begun: Instant, trouble: Option<Instant>) -> bool {
+    trouble.is_none_or(|moment| moment + AFTERMATH < begun)
 }
