@@ -14,7 +14,7 @@ use storage::database::Row;
 use storage::share::ShareId;
 
 use super::model::shares::Share;
-use super::model::slots::{SlotAnswer, SlotCall};
+use super::model::slots::{SlotAnswer, SlotCall, Slots};
 use super::oracle;
 use super::stage::{Life, Stage, lock};
 use super::wire::{CLIENTS, Lost};
@@ -246,6 +246,7 @@ impl StorageClient {
             Box::pin(async move { life.server.add_lease(index, secret, secret).await })
         });
         let answer = answer.await;
+        let clock = self.stage.clock_since(clock);
         let shares = self.asked(question);
         let after = certain(self);
         match answer {
@@ -324,6 +325,7 @@ impl StorageClient {
             })
         });
         let answer = answer.await;
+        let clock = self.stage.clock_since(clock);
         let known = self.asked(question);
         for share in &shares {
             *self.stage.model().allocating.entry(ShareId { index, share: *share }).or_default() -= 1;
@@ -415,7 +417,8 @@ impl StorageClient {
         let pieces = pieces(step);
         let half = match step.end {
             End::Close | End::LateAbort => pieces.len(),
-            End::Abort | End::Silence | End::Dawdle => pieces.len() / 2,
+            End::Abort | End::Silence => pieces.len() / 2,
+            End::Dawdle => pieces.len().div_ceil(2),
         };
         let mut covered: Option<(u64, u64)> = None;
         for (nth, (start, end)) in pieces.iter().take(half).enumerate() {
@@ -503,7 +506,7 @@ impl StorageClient {
         let (begun, clock) = (self.stage.script.now(), self.stage.clock());
         let answer = self.on_writer(upload, "close", |writer| Box::pin(async move { writer.close().await }));
         let answer = answer.await;
-        self.stage.clock();
+        let clock = self.stage.clock_since(clock);
         match answer {
             Ok(Ok(())) => {
                 {
@@ -645,6 +648,8 @@ impl StorageClient {
         wild: bool,
     ) -> Ended {
         self.stage.clock();
+        let tampered = |slots: &Slots| !slots.wild.is_empty();
+        let wild = wild || self.stage.model().slots.get(&index_of(file)).is_some_and(tampered);
         let answer = match answer {
             Err(Lost::Reply) => return Ended::Unknown,
             Err(Lost::Request) => None,
@@ -703,6 +708,7 @@ impl StorageClient {
         if !SLOTS.contains(&step.file) {
             return self.foreign(step, answer);
         }
+        let clock = self.stage.clock_since(clock);
         let success = matches!(&answer, Ok(Ok(written)) if written.success);
         let answer = answer.map(|answer| answer.map(|written| SlotAnswer::Written(written.success, written.reads)));
         let ended = self.end_slots(step.file, number, answer, begun, wild);

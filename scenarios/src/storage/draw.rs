@@ -115,7 +115,7 @@ impl Menu {
     }
 
     fn server(&self, dice: &mut Dice) -> ServerPlan {
-        let cloud = (dice.chance(self.cloud, 8) && CLOUD).then(|| *dice.pick(&[200, 500, 500, 1000]));
+        let cloud = dice.chance(self.cloud, 8).then(|| *dice.pick(&[200, 500, 500, 1000]));
         let ages = [(4, Expiry::Age), (1, Expiry::Days(10)), (1, Expiry::Days(40)), (1, Expiry::CutOffDay(20))];
         let expiry = *dice.weighted(&ages);
         ServerPlan {
@@ -192,9 +192,6 @@ impl Menu {
         faults
     }
 }
-
-/// Not there yet.
-const CLOUD: bool = false;
 
 fn disk_effect(dice: &mut Dice, kind: &str) -> DiskEffect {
     use seedgrid::fault::CrashKind;

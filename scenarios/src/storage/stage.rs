@@ -14,6 +14,7 @@ use seedgrid::case::Case;
 use seedgrid::fault::{DiskEffect, Fault};
 use seedgrid::world::{Actor, World};
 use storage::backend::Backend;
+use storage::backend::cloud::Cloud;
 use storage::backend::disk::Disk;
 use storage::config::Config;
 use storage::server::{Server, Setup};
@@ -134,6 +135,11 @@ impl Stage {
         let clock = self.server.runtime().unix_time().as_secs();
         self.model().tick(clock);
         clock
+    }
+
+    /// The least that the clock has shown since it showed `before`, unless it was set twice.
+    pub fn clock_since(&self, before: u64) -> u64 {
+        self.clock().min(before)
     }
 
     /// Judges what an oracle found.
@@ -259,9 +265,8 @@ impl Stage {
         let (config, store, plan, seen) = (self.config.clone(), self.store.clone(), self.plan.clone(), watch.clone());
         let started = self.server.ask("start", number, async move {
             let backend: Arc<dyn Backend> = match (store, plan.cloud) {
-                (Some(store), Some(_chunk)) => {
-                    let _store = store.watched(seen.clone());
-                    return Err("no cloud yet".into());
+                (Some(store), Some(chunk)) => {
+                    Arc::new(Cloud::new(runtime.clone(), Arc::new(store.watched(seen.clone())), chunk))
                 }
                 _ => Arc::new(Disk::open(runtime.clone(), Path::new(STATE)).await.map_err(|error| error.to_string())?),
             };

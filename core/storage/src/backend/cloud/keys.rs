@@ -30,6 +30,14 @@ pub(super) fn of_prefix(prefix: Prefix) -> String {
     format!("shares/{prefix}/")
 }
 
+/// How the keys of all shares begin.
+pub(super) const ALL: &str = "shares/";
+
+/// A key that comes after all those of a prefix, and before those of the next.
+pub(super) fn after_prefix(prefix: Prefix) -> String {
+    format!("shares/{prefix}0")
+}
+
 /// What a key names; none when it is none of ours.
 pub(super) fn parse(text: &str) -> Option<ChunkId> {
     let (directory, name) = text.rsplit_once('/')?;

@@ -66,6 +66,27 @@ impl Cloud {
 
 #[async_trait]
 impl Backend for Cloud {
+    /// From page to page, but from each prefix at once to the next: as many calls as there are prefixes, at the most.
+    async fn prefixes(&self) -> Result<BTreeSet<Prefix>, BackendError> {
+        let mut found = BTreeSet::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.0.page(keys::ALL, after.as_deref()).await?;
+            let Some((last, _)) = page.objects.last() else { break };
+            found.extend(page.objects.iter().filter_map(|(key, _)| Some(Prefix::of(&keys::parse(key)?.0.index))));
+            if !page.more {
+                break;
+            }
+            let next = keys::parse(last).map(|(id, _)| keys::after_prefix(Prefix::of(&id.index)));
+            let next = next.unwrap_or_default().max(last.clone());
+            if after.as_ref() >= Some(&next) {
+                return Err(BackendError::Failed("the store's listing gets no further".into()));
+            }
+            after = Some(next);
+        }
+        Ok(found)
+    }
+
     async fn files(&self, prefix: Prefix) -> Result<BTreeSet<StorageIndex>, BackendError> {
         let listed = self.0.list(&keys::of_prefix(prefix), prefix.first(), prefix.last()).await?;
         Ok(listed.into_keys().map(|(id, _)| id.index).collect())
@@ -182,8 +203,7 @@ impl Shared {
         let mut found = BTreeMap::new();
         let mut after: Option<String> = None;
         loop {
-            let page = retrying(&self.runtime, "list", prefix, || self.store.list(prefix, after.as_deref()));
-            let page = page.await.map_err(|error| BackendError::Failed(error.to_string()))?;
+            let page = self.page(prefix, after.as_deref()).await?;
             let last = page.objects.last().map(|(key, _)| key.clone());
             for (key, size) in page.objects {
                 if let Some(chunk) = keys::parse(&key).filter(|_| key.starts_with(prefix)) {
@@ -202,6 +222,12 @@ impl Shared {
             (ShareId { index: first, share: 0 }, ShareId { index: last, share: ShareNumber::MAX });
         self.trail.correct(&mut found, first, last, self.runtime.now());
         Ok(found)
+    }
+
+    /// One page of a listing.
+    async fn page(&self, prefix: &str, after: Option<&str>) -> Result<Page, BackendError> {
+        let page = retrying(&self.runtime, "list", prefix, || self.store.list(prefix, after));
+        page.await.map_err(|error| BackendError::Failed(error.to_string()))
     }
 
     /// All objects of a share, with their sizes.
