@@ -66,6 +66,158 @@ pub const BUGS: &[KnownBug] = &[
             Sign::Violated { oracle: "quiescence" },
         ],
     },
+    KnownBug {
+        name: "lease-L1",
+        about: "an add-lease that fails conceals the shares of its server",
+        signs: &[Sign::Violated { oracle: "check" }],
+    },
+    KnownBug {
+        name: "lease-L2",
+        about: "the crawler takes a share that has just been completed for one that has vanished",
+        signs: &[
+            Sign::Violated { oracle: "promised" },
+            Sign::Violated { oracle: "kept" },
+            Sign::Violated { oracle: "agreed" },
+        ],
+    },
+    KnownBug {
+        name: "lease-L3",
+        about: "a share is uploaded while it is being deleted",
+        signs: &[
+            Sign::Violated { oracle: "handles" },
+            Sign::Violated { oracle: "writes" },
+            Sign::Violated { oracle: "deletes" },
+            Sign::Violated { oracle: "kept" },
+        ],
+    },
+    KnownBug {
+        name: "lease-L4",
+        about: "a lease is granted on a share that is already condemned",
+        signs: &[
+            Sign::Violated { oracle: "deletes" },
+            Sign::Violated { oracle: "promised" },
+            Sign::Violated { oracle: "kept" },
+            Sign::Violated { oracle: "rows" },
+        ],
+    },
+    KnownBug {
+        name: "lease-L5",
+        about: "a mutable share is deleted before its row",
+        signs: &[
+            Sign::Violated { oracle: "deletes" },
+            Sign::Violated { oracle: "slots" },
+            Sign::Violated { oracle: "kept" },
+            Sign::Violated { oracle: "agreed" },
+        ],
+    },
+    KnownBug {
+        name: "lease-L6",
+        about: "a share without a lease is kept for ever",
+        signs: &[
+            Sign::Violated { oracle: "leased" },
+            Sign::Violated { oracle: "slots" },
+            Sign::Violated { oracle: "promised" },
+        ],
+    },
+    KnownBug {
+        name: "lease-L7",
+        about: "nobody looks after what a crash left half done",
+        signs: &[
+            Sign::Violated { oracle: "settled" },
+            Sign::Violated { oracle: "kept" },
+            Sign::Violated { oracle: "idle" },
+        ],
+    },
+    KnownBug {
+        name: "lease-L8",
+        about: "a corrupted share is reported, and takes its siblings along",
+        signs: &[
+            Sign::Violated { oracle: "visible" },
+            Sign::Violated { oracle: "answers" },
+            Sign::Violated { oracle: "kept" },
+        ],
+    },
+    KnownBug {
+        name: "lease-L9",
+        about: "an upload that makes no progress never ends",
+        signs: &[
+            Sign::Violated { oracle: "idle" },
+            Sign::Violated { oracle: "settled" },
+            Sign::Violated { oracle: "agreed" },
+        ],
+    },
+    KnownBug {
+        name: "lease-L10",
+        about: "a deletion that failed is never tried again",
+        signs: &[
+            Sign::Violated { oracle: "settled" },
+            Sign::Violated { oracle: "idle" },
+            Sign::Violated { oracle: "agreed" },
+        ],
+    },
+    KnownBug {
+        name: "lease-L11",
+        about: "one failure ends the crawler for good",
+        signs: &[Sign::Violated { oracle: "crawling" }, Sign::Violated { oracle: "agreed" }],
+    },
+    KnownBug {
+        name: "lease-L12",
+        about: "deleting share 1 deletes share 10",
+        signs: &[Sign::Violated { oracle: "siblings" }, Sign::Violated { oracle: "kept" }],
+    },
+    KnownBug {
+        name: "lease-L13",
+        about: "an outage is taken for a disappearance",
+        signs: &[
+            Sign::Violated { oracle: "kept" },
+            Sign::Violated { oracle: "promised" },
+            Sign::Violated { oracle: "agreed" },
+        ],
+    },
+    KnownBug {
+        name: "lease-L14",
+        about: "half an upload counts as a share",
+        signs: &[
+            Sign::Violated { oracle: "visible" },
+            Sign::Violated { oracle: "handles" },
+            Sign::Violated { oracle: "kept" },
+        ],
+    },
+    KnownBug {
+        name: "lease-A1",
+        about: "the age of a lease is compared with a date: none ever ends",
+        signs: &[Sign::Violated { oracle: "leased" }],
+    },
+    KnownBug {
+        name: "lease-A5",
+        about: "a lease that cannot be added conceals the shares that are there",
+        signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "lease-A8",
+        about: "a put that was given up lands after a later deletion",
+        signs: &[Sign::Violated { oracle: "agreed" }, Sign::Violated { oracle: "kept" }],
+    },
+    KnownBug {
+        name: "lease-A9",
+        about: "the clock steps back, and a lease is shortened",
+        signs: &[Sign::Violated { oracle: "renewed" }, Sign::Violated { oracle: "promised" }],
+    },
+    KnownBug {
+        name: "lease-A11",
+        about: "what was acknowledged is not durable",
+        signs: &[
+            Sign::Violated { oracle: "kept" },
+            Sign::Violated { oracle: "promised" },
+            Sign::Violated { oracle: "slots" },
+            Sign::Violated { oracle: "settled" },
+        ],
+    },
+    KnownBug {
+        name: "lease-A13",
+        about: "a write to the slots of an immutable file makes a mutable share beside them",
+        signs: &[Sign::Violated { oracle: "kinds" }],
+    },
 ];
 
 /// A request waits, and no fetch is under way: a lost wake-up.

@@ -19,7 +19,7 @@ use crate::node::{Grid, Node};
 /// A client of a storage grid. Cheap to clone; the clones are one client.
 #[derive(Clone)]
 pub struct Client {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What a client's handles and nodes have in common.

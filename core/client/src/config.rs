@@ -59,6 +59,8 @@ pub struct Config {
     pub status_events: usize,
     /// How long a server may take to accept advice about a corrupt share before the advice is dropped.
     pub advice_limit: Duration,
+    /// How long a server may take to add a lease in a [check](crate::Client::check).
+    pub lease_limit: Duration,
     /// How many pieces of advice may be under way at one time; more are dropped.
     pub max_advice: usize,
 }
@@ -91,6 +93,7 @@ impl Default for Config {
             preferred: BTreeSet::new(),
             status_events: 256,
             advice_limit: Duration::from_secs(10),
+            lease_limit: Duration::from_secs(30),
             max_advice: 256,
         }
     }

@@ -64,6 +64,8 @@
 //! | `share` | reads one share on one server, and checks what it reads |
 //! | `file` | what is known of the file whichever share it came from |
 //!
+//! `check` asks all servers about a file without reading it, and leases its shares.
+//!
 //! Around it: `node` runs the machine and its calls, `read` is the reader's side, `janitor` tells servers
 //! about corrupt shares, `patience` limits how long a call is waited for. [`Config`] says what bounds of
 //! time and memory follow.
@@ -71,6 +73,7 @@
 //! Sources of the rules: tahoe-immutable §10 (ring), §12 (download), §13 (status), §20 (deviations).
 
 mod broker;
+mod check;
 mod client;
 mod config;
 mod errors;
@@ -89,6 +92,7 @@ mod status;
 #[cfg(test)]
 mod workbench;
 
+pub use check::{BucketSecrets, Check, CheckFailure};
 pub use client::Client;
 pub use config::Config;
 pub use errors::{OpenError, ReadError, ShareFailure, Tally};

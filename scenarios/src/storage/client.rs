@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::server::{
-    Allocate, LeaseSecret, ReadTestWrite, ServerError, ShareNumber, ShareReader, ShareWriter, SlotServer, SlotTest,
-    StorageServer, TestAndWrite,
+    Allocate, LeaseSecret, ReadTestWrite, ServerError, ShareNumber, ShareReader, ShareWriter, SlotServer,
+    SlotTest, StorageServer, TestAndWrite,
 };
 use runtime::Instant;
 use storage::database::Row;
@@ -102,6 +102,9 @@ impl StorageClient {
     }
 
     async fn take(&mut self, step: &Step) -> Ended {
+        if self.stage.model().mixed.contains(&index_of(step.file)) {
+            return Ended::Answered;
+        }
         match step.what {
             What::Upload => self.upload(step).await,
             What::Touch => self.upload(&Step { shares: Vec::new(), ..step.clone() }).await,
@@ -125,9 +128,18 @@ impl StorageClient {
     /// Judges an error. `begun` is when the call began.
     fn judge_error(&self, error: &ServerError, begun: Instant) {
         self.stage.note_failures();
-        let trouble = self.stage.model().trouble;
+        let (trouble, mixed) = {
+            let model = self.stage.model();
+            (model.trouble, !model.mixed.is_empty())
+        };
+        if mixed {
+            return;
+        }
         self.judge("answers", oracle::answers::check_error(error, begun, trouble));
-        self.judge("secrets", oracle::secrets::check_secrets(&format!("{error} {error:?}"), &self.stage.secrets));
+        self.judge(
+            "secrets",
+            oracle::secrets::check_secrets(&format!("{error} {error:?}"), &self.stage.secrets),
+        );
     }
 
     fn ask(&self, file: u64) -> u64 {
@@ -155,7 +167,9 @@ impl StorageClient {
         let begun = self.stage.script.now();
         let question = self.ask(step.file);
         let answer = self.stage.call(self.number, "list", None, move |life| {
-            Box::pin(async move { life.server.get_buckets(index).await.map(|readers| (life.number, readers)) })
+            Box::pin(
+                async move { life.server.get_buckets(index).await.map(|readers| (life.number, readers)) },
+            )
         });
         let answer = answer.await;
         let shares = self.asked(question);
@@ -267,7 +281,8 @@ impl StorageClient {
             }
             Ok(Err(ServerError::NoSuchShare)) => {
                 if let Some(id) = before.intersection(&after).next() {
-                    let detail = format!("a lease on share {id} was asked for, and there is none, it was answered");
+                    let detail =
+                        format!("a lease on share {id} was asked for, and there is none, it was answered");
                     self.judge("kept", Err(detail));
                 }
             }
@@ -307,9 +322,12 @@ impl StorageClient {
         if step.length == 0 {
             // There is nothing to write: such a share is complete at once.
             let mut model = self.stage.model();
-            shares.iter().for_each(|share| model.shares.may_come(ShareId { index, share: *share }, Bytes::new()));
+            shares
+                .iter()
+                .for_each(|share| model.shares.may_come(ShareId { index, share: *share }, Bytes::new()));
         }
-        let request = Allocate { index, shares: shares.clone(), size: step.length, renew: secret, cancel: secret };
+        let request =
+            Allocate { index, shares: shares.clone(), size: step.length, renew: secret, cancel: secret };
         let (client, first) = (self.number, self.next_writer);
         self.next_writer += shares.len() as u64;
         let answer = self.stage.call(client, "allocate", None, move |life| {
@@ -340,7 +358,9 @@ impl StorageClient {
             }
             Err(_) => {
                 let mut model = self.stage.model();
-                shares.iter().for_each(|share| _ = model.progress.insert(ShareId { index, share: *share }, now));
+                shares
+                    .iter()
+                    .for_each(|share| _ = model.progress.insert(ShareId { index, share: *share }, now));
                 return Ended::Unknown;
             }
         };
@@ -401,7 +421,9 @@ impl StorageClient {
         let now = self.stage.script.now();
         let model = self.stage.model();
         let troubled = model.trouble.is_some_and(|moment| moment + oracle::idle::IDLE * 2 >= now);
-        for share in step.shares.iter().filter(|share| !already.contains(share) && !writers.contains_key(share)) {
+        for share in
+            step.shares.iter().filter(|share| !already.contains(share) && !writers.contains_key(share))
+        {
             let id = ShareId { index: index_of(step.file), share: *share };
             // A share that may be there may also be on its way out.
             let out = known.get(share).is_some_and(|share| share.wild || !share.may.is_empty());
@@ -464,7 +486,12 @@ impl StorageClient {
         self.stage.model().progress.insert(upload.id, now);
     }
 
-    async fn write_piece(&self, upload: &Upload, offset: u64, piece: Bytes) -> Result<Result<(), ServerError>, Lost> {
+    async fn write_piece(
+        &self,
+        upload: &Upload,
+        offset: u64,
+        piece: Bytes,
+    ) -> Result<Result<(), ServerError>, Lost> {
         let begun = self.stage.script.now();
         let answer = self.on_writer(upload, "write", move |writer| {
             Box::pin(async move { writer.write(offset, piece).await })
@@ -618,7 +645,8 @@ impl StorageClient {
             })
         });
         let answer = answer.await;
-        if let (SlotCall::Read { share, offset: 0, .. }, Ok(Ok(SlotAnswer::Bytes(bytes)))) = (&call, &answer) {
+        if let (SlotCall::Read { share, offset: 0, .. }, Ok(Ok(SlotAnswer::Bytes(bytes)))) = (&call, &answer)
+        {
             self.read.insert(ShareId { index, share: *share }, bytes.clone());
         }
         if let Ok(Ok(SlotAnswer::Listed(told))) = &answer {
@@ -651,7 +679,12 @@ impl StorageClient {
         let tampered = |slots: &Slots| !slots.wild.is_empty();
         let wild = wild || self.stage.model().slots.get(&index_of(file)).is_some_and(tampered);
         let answer = match answer {
-            Err(Lost::Reply) => return Ended::Unknown,
+            Err(Lost::Reply) => {
+                if let Some(slots) = self.stage.model().slots.get_mut(&index_of(file)) {
+                    slots.lost(number);
+                }
+                return Ended::Unknown;
+            }
             Err(Lost::Request) => None,
             Ok(Ok(answer)) => Some(answer),
             Ok(Err(ServerError::NoSuchShare)) => Some(SlotAnswer::NoShare),
@@ -660,8 +693,12 @@ impl StorageClient {
                 if !wild {
                     self.judge_error(&error, begun);
                 }
-                if let Some(slots) = self.stage.model().slots.get_mut(&index_of(file)) {
-                    slots.failed(number);
+                self.stage.note_failures();
+                let mut model = self.stage.model();
+                let calm = oracle::answers::is_calm(begun, model.trouble);
+                if let Some(slots) = model.slots.get_mut(&index_of(file)) {
+                    // What failed with the disk or the backend may be finished yet, when they are well again.
+                    if calm { slots.failed(number) } else { slots.lost(number) }
                 }
                 return Ended::Answered;
             }
@@ -685,7 +722,8 @@ impl StorageClient {
         }
         let enabler = write_enabler(step.file, step.stranger);
         let secret = renew_secret(self.number);
-        let work: BTreeMap<_, _> = step.shares.iter().map(|share| (*share, self.test_and_write(step, *share))).collect();
+        let work: BTreeMap<_, _> =
+            step.shares.iter().map(|share| (*share, self.test_and_write(step, *share))).collect();
         let reads = vec![(0, 64)];
         let deletes = step.cut == Some(0);
         if deletes {
@@ -700,7 +738,14 @@ impl StorageClient {
         let (begun, clock) = (self.stage.script.now(), self.stage.clock());
         let call = SlotCall::Write { enabler, shares: work.clone(), reads: reads.clone() };
         let (number, wild) = self.begin_slots(step.file, call);
-        let request = ReadTestWrite { index, write_enabler: enabler, renew: secret, cancel: secret, shares: work, reads };
+        let request = ReadTestWrite {
+            index,
+            write_enabler: enabler,
+            renew: secret,
+            cancel: secret,
+            shares: work,
+            reads,
+        };
         let answer = self.stage.call(self.number, "write slots", None, move |life| {
             Box::pin(async move { life.server.read_test_write(request).await })
         });
@@ -710,7 +755,8 @@ impl StorageClient {
         }
         let clock = self.stage.clock_since(clock);
         let success = matches!(&answer, Ok(Ok(written)) if written.success);
-        let answer = answer.map(|answer| answer.map(|written| SlotAnswer::Written(written.success, written.reads)));
+        let answer =
+            answer.map(|answer| answer.map(|written| SlotAnswer::Written(written.success, written.reads)));
         let ended = self.end_slots(step.file, number, answer, begun, wild);
         if success && !deletes {
             let mut model = self.stage.model();
@@ -727,12 +773,15 @@ impl StorageClient {
     /// A write to a file whose shares are immutable: it must fail, and make nothing.
     fn foreign<T>(&self, step: &Step, answer: Result<Result<T, ServerError>, Lost>) -> Ended {
         if !matches!(answer, Ok(Err(_)) | Err(Lost::Request)) {
-            let detail = format!("mutable shares of file {} were written, whose shares are immutable", step.file);
+            let detail =
+                format!("mutable shares of file {} were written, whose shares are immutable", step.file);
             if answer.is_ok() && self.has_immutable(step) {
                 self.judge("kinds", Err(detail));
             }
             let mut model = self.stage.model();
-            step.shares.iter().for_each(|share| model.tampered(ShareId { index: index_of(step.file), share: *share }));
+            step.shares
+                .iter()
+                .for_each(|share| model.tampered(ShareId { index: index_of(step.file), share: *share }));
         }
         Ended::Answered
     }
@@ -740,7 +789,10 @@ impl StorageClient {
     fn has_immutable(&self, step: &Step) -> bool {
         let model = self.stage.model();
         let index = index_of(step.file);
-        model.ids().into_iter().any(|id| id.index == index && model.is_certain(id) && !model.unnoticed.contains(&id))
+        model
+            .ids()
+            .into_iter()
+            .any(|id| id.index == index && model.is_certain(id) && !model.unnoticed.contains(&id))
     }
 
     fn test_and_write(&self, step: &Step, share: ShareNumber) -> TestAndWrite {

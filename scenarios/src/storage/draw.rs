@@ -6,8 +6,8 @@ use seedgrid::fault::{DiskEffect, DiskError, DiskOp, Fault};
 use seedgrid::world::Knobs;
 
 use super::workload::{
-    ClientPlan, DAY, Deed, End, Expiry, FILES, Finale, Happening, Order, SLOTS, ServerPlan, Step, StorageWorkload,
-    Test, What,
+    ClientPlan, DAY, Deed, End, Expiry, FILES, Finale, Happening, Order, SLOTS, ServerPlan, Step,
+    StorageWorkload, Test, What,
 };
 use super::{operator, store, wire, witness};
 
@@ -64,7 +64,8 @@ pub const ALL_DEEDS: &[(u64, Happening)] = &[
 /// The crashes of a machine.
 pub const CRASHES: &[&str] = &["process-crash", "power-loss"];
 /// Everything that can become of an operation on a disk, but what spoils the medium.
-pub const ALL_DISK: &[&str] = &["process-crash", "power-loss", "disk-error", "no-space", "full-disk", "slow-disk"];
+pub const ALL_DISK: &[&str] =
+    &["process-crash", "power-loss", "disk-error", "no-space", "full-disk", "slow-disk"];
 
 impl Menu {
     /// Everything there is.
@@ -82,15 +83,8 @@ impl Menu {
     };
 
     /// Clients, and nothing that goes wrong.
-    pub const CALM: Menu = Menu {
-        deeds: &[],
-        wire: &[],
-        backend: &[],
-        store: &[],
-        disk: &[],
-        clocks: false,
-        ..Menu::ALL
-    };
+    pub const CALM: Menu =
+        Menu { deeds: &[], wire: &[], backend: &[], store: &[], disk: &[], clocks: false, ..Menu::ALL };
 
     /// The names of all kinds of trouble that a case may have.
     pub fn kinds(&self) -> Vec<&'static str> {
@@ -101,12 +95,11 @@ impl Menu {
 
     /// Draws a case.
     pub fn draw(&self, dice: &mut Dice) -> (StorageWorkload, Vec<Fault>, Knobs) {
-        let server = self.server(dice);
         let patient = dice.chance(self.patience, 8);
+        let server = self.server(dice, patient);
         let mut scene = Scene::draw(dice, self, &server, patient);
-        let clients: Vec<_> = (0..dice.weighted(&[(3, 1), (4, 2), (2, 3)]).to_owned())
-            .map(|_| scene.client(dice))
-            .collect();
+        let clients: Vec<_> =
+            (0..dice.weighted(&[(3, 1), (4, 2), (2, 3)]).to_owned()).map(|_| scene.client(dice)).collect();
         let operator = self.operator(dice, &scene);
         let finale = *dice.weighted(&[(6, Finale::Plain), (2, Finale::Again), (1, Finale::Rebuild)]);
         let faults = self.faults(dice, clients.len() as u64, server.cloud.is_some());
@@ -114,16 +107,19 @@ impl Menu {
         (StorageWorkload { server, clients, operator, finale }, faults, Knobs { job_us })
     }
 
-    fn server(&self, dice: &mut Dice) -> ServerPlan {
+    fn server(&self, dice: &mut Dice, patient: bool) -> ServerPlan {
+        // Who waits for days must not sit through thousands of crawls.
+        let cycles = if patient { [5 * DAY, 5 * DAY, 20 * DAY] } else { [600, 3600, 43_200] };
         let cloud = dice.chance(self.cloud, 8).then(|| *dice.pick(&[200, 500, 500, 1000]));
-        let ages = [(4, Expiry::Age), (1, Expiry::Days(10)), (1, Expiry::Days(40)), (1, Expiry::CutOffDay(20))];
+        let ages =
+            [(4, Expiry::Age), (1, Expiry::Days(10)), (1, Expiry::Days(40)), (1, Expiry::CutOffDay(20))];
         let expiry = *dice.weighted(&ages);
         ServerPlan {
             cloud,
             lazy_sync: dice.chance(1, 6),
             expiry: if dice.chance(self.expiry, 8) { expiry } else { Expiry::Never },
             crawl_after_s: *dice.pick(&[1, 10, 600]),
-            crawl_every_s: *dice.pick(&[60, 3600, 43_200, 5 * DAY]),
+            crawl_every_s: *dice.pick(&cycles),
             small_slices: dice.chance(1, 2),
             reserved: if dice.chance(1, 20) { 1 << 40 } else { 0 },
             read_only: dice.chance(1, 20),
@@ -163,7 +159,12 @@ impl Menu {
         };
         let wire = some(dice, self.wire);
         for _ in 0..if wire.is_empty() { 0 } else { dice.below(4) } {
-            faults.push(Fault::at("wire", dice.below(clients), 1 + dice.skewed(5) as u32, *dice.pick::<&str>(&wire)));
+            faults.push(Fault::at(
+                "wire",
+                dice.below(clients),
+                1 + dice.skewed(5) as u32,
+                *dice.pick::<&str>(&wire),
+            ));
         }
         let backend = some(dice, self.backend);
         for _ in 0..if backend.is_empty() { 0 } else { dice.below(4) } {
@@ -235,16 +236,38 @@ impl Scene {
         shares.truncate(dice.between(1, 4) as usize);
         // A crawl, an idle upload and a client often come in the same instant.
         let (crawl, cycle) = (server.crawl_after_s * 1000, server.crawl_every_s * 1000);
-        let mut pauses = vec![(8, 0), (2, 20), (2, 1000), (2, crawl), (1, cycle), (1, 1_800_000), (1, 2_100_000)];
+        let mut pauses =
+            vec![(8, 0), (2, 20), (2, 1000), (2, crawl), (1, cycle), (1, 1_800_000), (1, 2_100_000)];
         if patient {
-            pauses.extend([(1, DAY), (1, 11 * DAY), (3, 32 * DAY), (1, 61 * DAY), (1, 100 * DAY)].map(|(n, s)| (n, s * 1000)));
+            pauses.extend(
+                [(1, DAY), (1, 11 * DAY), (3, 32 * DAY), (1, 61 * DAY), (1, 100 * DAY)]
+                    .map(|(n, s)| (n, s * 1000)),
+            );
         }
         let mut ends = vec![(8, End::Close)];
-        ends.extend([(2, End::Abort), (1, End::LateAbort), (1, End::Silence), (1, End::Dawdle)].iter().filter(|_| dice.chance(1, 3)));
+        ends.extend(
+            [(2, End::Abort), (1, End::LateAbort), (1, End::Silence), (1, End::Dawdle)]
+                .iter()
+                .filter(|_| dice.chance(1, 3)),
+        );
         let mut order = vec![(6, Order::Forward)];
-        order.extend([(2, Order::Backward), (2, Order::Overlapping), (1, Order::Conflicting)].iter().filter(|_| dice.chance(1, 3)));
+        order.extend(
+            [(2, Order::Backward), (2, Order::Overlapping), (1, Order::Conflicting)]
+                .iter()
+                .filter(|_| dice.chance(1, 3)),
+        );
         let sizes = vec![*dice.pick(&[1, 5, 499, 500, 501]), *dice.pick(&[0, 1200, 1500, 3000])];
-        Scene { steps, files, shares, pauses, sizes, ends, order, retries: dice.chance(2, 3), few: dice.below(4) }
+        Scene {
+            steps,
+            files,
+            shares,
+            pauses,
+            sizes,
+            ends,
+            order,
+            retries: dice.chance(2, 3),
+            few: dice.below(4),
+        }
     }
 
     fn file(&self, dice: &mut Dice) -> u64 {
@@ -300,7 +323,12 @@ impl Scene {
                 step.offset = *dice.weighted(&[(4, 0), (1, 3), (1, size)]);
                 step.length = if dice.chance(1, 12) { 0 } else { size };
                 step.text = dice.below(4);
-                step.test = *dice.weighted(&[(5, Test::Nothing), (2, Test::Absent), (2, Test::Same), (1, Test::Wrong)]);
+                step.test = *dice.weighted(&[
+                    (5, Test::Nothing),
+                    (2, Test::Absent),
+                    (2, Test::Same),
+                    (1, Test::Wrong),
+                ]);
                 step.cut = *dice.weighted(&[(6, None), (2, Some(0)), (1, Some(2)), (1, Some(700))]);
                 step.stranger = dice.chance(1, 16);
             }

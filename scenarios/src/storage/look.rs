@@ -125,6 +125,12 @@ pub fn look_at_store(objects: &BTreeMap<String, Bytes>, seen: &mut Seen) {
         let even = chunks.values().rev().skip(1).all(|bytes| bytes.len() == size);
         let all = chunks.values().flat_map(|bytes| bytes.iter().copied()).collect::<Vec<_>>();
         let kept = if whole && even { judge(&all) } else { Kept::Bad };
+        // In a store, the last objects may be missing: the length in the header tells.
+        let recorded = word(&all, 4).unwrap_or(0) as usize;
+        let kept = match kept {
+            Kept::Immutable(bytes) if bytes.len() < recorded => Kept::Bad,
+            kept => kept,
+        };
         seen.kept.insert(id, (kept, used));
     }
 }
@@ -170,7 +176,7 @@ fn immutable(bytes: &[u8]) -> Option<Kept> {
     // A shorter length in the header may be that of a torn lease; a longer one is a share that was cut.
     let torn = recorded > 0 && length > recorded as usize && (length - recorded as usize).is_multiple_of(72);
     let length = if torn { recorded as usize } else { length };
-    let sound = (1..=2).contains(&version) && (recorded == 0 || recorded as usize <= length);
+    let sound = (1..=2).contains(&version);
     sound.then(|| Kept::Immutable(Bytes::copy_from_slice(&bytes[12..12 + length])))
 }
 

@@ -12,7 +12,9 @@
 //! | [`look`] | what is on the server, seen from outside |
 //! | [`model`] | what must be there, given what clients were told |
 //! | [`oracle`] | the checkers, one per file |
+//! | [`check`] | a scenario of its own: a client checks a file and leases its shares |
 
+pub mod check;
 pub mod client;
 pub mod draw;
 pub mod look;
@@ -42,7 +44,7 @@ pub struct StorageScenario {
 }
 
 /// Every storage scenario.
-pub static SCENARIOS: [&dyn Scenario; 7] = [
+pub static SCENARIOS: [&dyn Scenario; 8] = [
     &StorageScenario {
         name: "lease-mixed",
         about: "the standard storage scenario: clients, crawls, crashes, faults of everything",
@@ -111,6 +113,7 @@ pub static SCENARIOS: [&dyn Scenario; 7] = [
             ..Menu::CALM
         },
     },
+    &check::CheckScenario,
 ];
 
 impl Scenario for StorageScenario {

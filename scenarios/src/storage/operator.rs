@@ -26,7 +26,7 @@ pub async fn operate(stage: Arc<Stage>, deeds: Vec<Deed>) {
         match deed.what {
             Happening::Restart => {
                 stage.stop().await;
-                stage.go_on().await;
+                stage.go_on();
             }
             Happening::Crash => stage.crash(false),
             Happening::PowerLoss => stage.crash(true),
@@ -64,7 +64,7 @@ pub async fn drop_database(stage: &Arc<Stage>) {
         model.unnoticed.extend(ids);
     }
     stage.forget_all_leases();
-    stage.go_on().await;
+    stage.go_on();
 }
 
 /// Changes what is kept behind the server's back.
@@ -154,7 +154,10 @@ fn put(stage: &Stage, id: ShareId, bytes: Option<Bytes>) {
                 Some(bytes) => bytes.chunks(chunk as usize).map(Bytes::copy_from_slice).collect(),
                 None => Vec::new(),
             };
-            let old = store.objects().into_keys().filter(|key| parse_key(key).is_some_and(|(owner, _)| owner == id));
+            let old = store
+                .objects()
+                .into_keys()
+                .filter(|key| parse_key(key).is_some_and(|(owner, _)| owner == id));
             for key in old.collect::<Vec<_>>() {
                 store.tamper(&key, None);
             }

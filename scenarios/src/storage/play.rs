@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::StorageIndex;
 use protocol::server::{Allocate, LeaseSecret, ShareNumber, StorageServer};
 use seedgrid::case::Case;
 use seedgrid::world::World;
@@ -18,7 +19,7 @@ use super::stage::Stage;
 use super::workload::{FILES, Finale, SLOTS, StorageWorkload, index_of};
 
 /// How many crawls there are before everything must be in order: what makes no share is watched for one.
-const CRAWLS: u32 = 3;
+const CRAWLS: u32 = 4;
 /// What one step of a client may take at the most, its own waits aside.
 const STEP: Duration = Duration::from_secs(6 * 3600);
 /// The longest that the time after all steps may take, crawls aside.
@@ -32,7 +33,7 @@ pub async fn play(case: Arc<Case>, world: World) {
     let stage = Arc::new(Stage::set(&case, world, secrets(workload)));
     world.must_end_within(bound(workload));
     stage.keep_up();
-    stage.start().await;
+    stage.begin().await;
     let people = stage.script.scope();
     for (number, plan) in workload.clients.iter().enumerate() {
         let client = StorageClient::new(stage.clone(), number as u64, plan.clone());
@@ -42,9 +43,6 @@ pub async fn play(case: Arc<Case>, world: World) {
     people.drain().await;
     come_to_rest(&stage).await;
     let Some(seen) = check_at_rest(&stage).await else { return };
-    if !oracle::crawling::CRAWLER {
-        return;
-    }
     match workload.finale {
         Finale::Plain => {}
         Finale::Again => start_again(&stage, &seen).await,
@@ -65,12 +63,15 @@ fn bound(workload: &StorageWorkload) -> Duration {
     let steps = workload.clients.iter().flat_map(|client| &client.steps);
     let steps: Duration = steps
         .map(|step| {
-            let writing = Duration::from_millis(step.gap_ms) * (step.pieces * step.shares.len() as u64) as u32;
+            let writing =
+                Duration::from_millis(step.gap_ms) * (step.pieces * step.shares.len() as u64) as u32;
             Duration::from_millis(step.after_ms) + writing * 3 + STEP
         })
         .sum();
-    let deeds: Duration = workload.operator.iter().map(|deed| Duration::from_millis(deed.after_ms) + STEP).sum();
-    let crawls = Duration::from_secs(workload.server.crawl_after_s + workload.server.crawl_every_s) * 6 * CRAWLS;
+    let deeds: Duration =
+        workload.operator.iter().map(|deed| Duration::from_millis(deed.after_ms) + STEP).sum();
+    let crawls =
+        Duration::from_secs(workload.server.crawl_after_s + workload.server.crawl_every_s) * 6 * CRAWLS;
     steps + deeds + crawls + QUIET
 }
 
@@ -100,29 +101,30 @@ async fn check_at_rest(stage: &Arc<Stage>) -> Option<Seen> {
         let mut model = stage.model();
         for id in std::mem::take(&mut model.unnoticed) {
             // A copy that was there has been found by now.
-            if oracle::crawling::CRAWLER && !model.is_wild(id) && seen.kept.contains_key(&id) && !SLOTS.contains(&file_of(id)) {
+            if !model.is_wild(id) && seen.kept.contains_key(&id) && !SLOTS.contains(&file_of(id)) {
                 model.shares.was_seen(id);
             }
         }
     }
     stage.judge("rows", oracle::rows::check_rows(&seen));
     stage.judge("settled", oracle::settled::check_settled(&seen, false));
-    if oracle::crawling::CRAWLER {
-        stage.judge("agreed", oracle::agreed::check_agreed(&seen));
-        stage.judge("leased", oracle::leased::check_leased(&seen, &stage.config.expire, crawled));
-    }
+    stage.judge("agreed", oracle::agreed::check_agreed(&seen));
+    stage.judge("leased", oracle::leased::check_leased(&seen, &stage.config.expire, crawled));
     stage.judge("kept", oracle::kept::check_there(&stage.model(), &seen));
-    stage.judge("promised", oracle::promised::check_promised(&stage.model(), seen.rows.keys().copied(), &seen));
+    stage.judge(
+        "promised",
+        oracle::promised::check_promised(&stage.model(), seen.rows.keys().copied(), &seen),
+    );
     stage.judge("reserved", oracle::reserved::check_none_reserved(&life.server.uploads()));
-    let (tasks, timers) = (stage.server.live_tasks(), stage.server.live_timers());
-    stage.judge("crawling", oracle::crawling::check_crawling(&tasks, timers));
+    stage.check_crawling(&life);
     Some(seen)
 }
 
 /// Another start, and another crawl.
 async fn start_again(stage: &Arc<Stage>, before: &Seen) {
     stage.stop().await;
-    stage.go_on().await;
+    stage.go_on();
+    stage.up().await;
     wait_for_crawls(stage, 1).await;
     let Some(after) = look(stage).await else { return };
     stage.judge("unchanged", oracle::unchanged::check_again(before, &after, may_be_over(stage)));
@@ -131,6 +133,7 @@ async fn start_again(stage: &Arc<Stage>, before: &Seen) {
 /// The lease database is lost.
 async fn rebuild(stage: &Arc<Stage>, before: &Seen) {
     drop_database(stage).await;
+    stage.up().await;
     wait_for_crawls(stage, 1).await;
     let Some(after) = look(stage).await else { return };
     stage.judge("unchanged", oracle::unchanged::check_rebuilt(before, &after, |_| false));
@@ -153,7 +156,9 @@ async fn probe(stage: &Arc<Stage>) {
         return;
     }
     let Some(seen) = look(stage).await else { return };
-    for index in files().filter(|index| !SLOTS.map(index_of).contains(index)) {
+    let mixed = stage.model().mixed.clone();
+    let immutable = |index: &StorageIndex| !SLOTS.map(index_of).contains(index) && !mixed.contains(index);
+    for index in files().filter(immutable) {
         let known = |share: &ShareNumber| ShareId { index, share: *share };
         let shares: BTreeSet<_> = stage.model().numbers();
         let (secret, wanted) = (renew_secret(0), shares.clone());

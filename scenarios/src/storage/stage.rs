@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use protocol::StorageIndex;
 use protocol::server::{LeaseSecret, ServerId, ShareNumber, ShareWriter};
-use runtime::{Runtime, Scope};
+use runtime::files::Files;
+use runtime::{Instant, Runtime, Scope};
 use seedgrid::case::Case;
 use seedgrid::fault::{DiskEffect, Fault};
 use seedgrid::world::{Actor, World};
@@ -72,6 +73,8 @@ pub struct Stage {
 pub struct Life {
     /// Counts lives.
     pub number: u64,
+    /// When it began.
+    pub since: Instant,
     /// The server.
     pub server: Server,
     /// Sees what it does to its backend.
@@ -87,6 +90,9 @@ impl Stage {
         let plan = workload.server.clone();
         let script = world.actor("script").runtime();
         let server = world.actor("server");
+        // A directory that cannot be made is found out at the start.
+        let _ = server.disk().create_dir_all(Path::new(STATE));
+        server.disk().sync_all();
         let epoch = script.unix_time().as_secs();
         let latency = Duration::from_micros(plan.latency_us);
         let power = |fault: &Fault| matches!(fault, Fault::Disk { .. });
@@ -218,6 +224,17 @@ impl Stage {
         self.server.crash_with(how, survivors);
     }
 
+    /// Starts the server for the first time. When its disk fails from the first, clients do not wait for ever.
+    pub async fn begin(self: &Arc<Self>) {
+        let (started, begun) = tokio::sync::oneshot::channel();
+        let stage = self.clone();
+        self.scope.spawn("begin", 0, async move {
+            stage.start().await;
+            let _ = started.send(());
+        });
+        let _ = self.script.timeout(START, begun).await;
+    }
+
     /// Waits until the server is up and has started.
     pub async fn up(&self) {
         while self.life().is_none() {
@@ -228,11 +245,14 @@ impl Stage {
     /// Starts the server, again and again if its disk or its backend fails.
     pub async fn start(self: &Arc<Self>) {
         let _alone = self.starting.lock().await;
-        if self.life().is_some() || self.stopped.load(Ordering::Relaxed) {
+        if self.life().is_some() {
             return;
         }
         let mut tries = 0_u32;
         loop {
+            if self.stopped.load(Ordering::Relaxed) {
+                return;
+            }
             let life = self.server.life();
             let (begun, calm) = (self.script.now(), self.is_healed() || !self.sick);
             match self.try_to_start().await {
@@ -241,6 +261,7 @@ impl Stage {
                 None if self.server.life() != life => return,
                 None => {}
                 Some(Err(error)) => {
+                    tracing::debug!(target: "stage", "the server does not start: {error}");
                     self.note_failures();
                     let trouble = self.model().trouble;
                     let excused = trouble.is_some_and(|moment| moment + START >= begun) && !self.is_healed();
@@ -258,17 +279,20 @@ impl Stage {
     async fn try_to_start(self: &Arc<Self>) -> Option<Result<(), String>> {
         let number = self.lives.fetch_add(1, Ordering::Relaxed);
         let runtime = self.server.runtime();
-        let watch = Watch::new(self.world, runtime.clone(), Duration::from_micros(self.plan.backend_us));
+        let watch = Watch::new(self.world, runtime.clone(), &self.plan);
         if self.is_healed() {
             watch.heal();
         }
-        let (config, store, plan, seen) = (self.config.clone(), self.store.clone(), self.plan.clone(), watch.clone());
+        let (config, store, plan, seen) =
+            (self.config.clone(), self.store.clone(), self.plan.clone(), watch.clone());
         let started = self.server.ask("start", number, async move {
             let backend: Arc<dyn Backend> = match (store, plan.cloud) {
                 (Some(store), Some(chunk)) => {
                     Arc::new(Cloud::new(runtime.clone(), Arc::new(store.watched(seen.clone())), chunk))
                 }
-                _ => Arc::new(Disk::open(runtime.clone(), Path::new(STATE)).await.map_err(|error| error.to_string())?),
+                _ => Arc::new(
+                    Disk::open(runtime.clone(), Path::new(STATE)).await.map_err(|error| error.to_string())?,
+                ),
             };
             let setup = Setup {
                 id: ServerId::new("server", [7; 20]),
@@ -284,7 +308,8 @@ impl Stage {
             Err(error) => return Some(Err(error)),
         };
         watch.knows(server.database().clone());
-        let life = Arc::new(Life { number, server, watch, writers: Mutex::default() });
+        let life =
+            Arc::new(Life { number, since: self.script.now(), server, watch, writers: Mutex::default() });
         self.check_started(&life).await;
         self.model().leases.settle();
         *lock(&self.life) = Some(life);
@@ -320,19 +345,23 @@ impl Stage {
         model.trouble = Some(now);
     }
 
-    /// Starts it after that.
-    pub async fn go_on(self: &Arc<Self>) {
+    /// Has it started after that. Does not wait: with a disk that is full it may take until that is healed.
+    pub fn go_on(self: &Arc<Self>) {
         self.stopped.store(false, Ordering::Relaxed);
-        if self.server.is_up() {
-            self.start().await;
-        }
+        let stage = self.clone();
+        self.scope.spawn("starter", 0, async move {
+            if stage.server.is_up() {
+                stage.start().await;
+            }
+        });
     }
 
     /// Everything that is on the server: database, disk, store. Nothing when the database does not say.
     pub async fn look(&self, life: &Arc<Life>) -> Option<Seen> {
         let numbers = self.model().numbers();
         let database = life.server.database().clone();
-        let seen = self.server.ask("look", 0, async move { look_at_database(&database, numbers).await }).await;
+        let seen =
+            self.server.ask("look", 0, async move { look_at_database(&database, numbers).await }).await;
         let mut seen = seen.ok()?.ok()?;
         match &self.store {
             Some(store) => look_at_store(&store.objects(), &mut seen),
@@ -345,7 +374,8 @@ impl Stage {
     pub async fn look_up(&self, index: StorageIndex) -> Option<Seen> {
         let life = self.life()?;
         let ids = self.model().ids();
-        let shares: BTreeSet<ShareNumber> = ids.iter().filter(|id| id.index == index).map(|id| id.share).collect();
+        let shares: BTreeSet<ShareNumber> =
+            ids.iter().filter(|id| id.index == index).map(|id| id.share).collect();
         let database = life.server.database().clone();
         self.server.ask("look", 1, async move { look_up(&database, index, shares).await }).await.ok()?.ok()
     }
@@ -366,7 +396,17 @@ impl Stage {
         let renewed = lock(&self.leases).check(ids(), &seen);
         self.judge("renewed", renewed);
         self.judge("promised", oracle::promised::check_promised(&self.model(), ids(), &seen));
-        self.judge("crawling", oracle::crawling::check_crawling(&self.server.live_tasks(), self.server.live_timers()));
+        self.check_crawling(&life);
+    }
+
+    /// Checks that the crawler of a running server is alive.
+    pub fn check_crawling(&self, life: &Life) {
+        let (now, timers) = (self.script.now(), self.server.live_timers());
+        let lives = self.life().is_some_and(|present| present.number == life.number) && self.server.is_up();
+        // In its first instant the crawler may not have had its turn yet.
+        if lives && life.since < now {
+            self.judge("crawling", oracle::crawling::check_crawling(life.server.crawler(), now, timers));
+        }
     }
 
     /// The share is deleted, or may be: its leases may be new ones.

@@ -168,8 +168,7 @@ impl Kept {
     /// Sizes by key, as they were at some time within the last moments.
     fn sizes(&self, prefix: &str, stale_since: Option<Instant>) -> BTreeMap<String, u64> {
         let here = self.objects.iter().filter(|(key, _)| key.starts_with(prefix));
-        let mut sizes: BTreeMap<_, _> =
-            here.map(|(key, bytes)| (key.clone(), bytes.len() as u64)).collect();
+        let mut sizes: BTreeMap<_, _> = here.map(|(key, bytes)| (key.clone(), bytes.len() as u64)).collect();
         for (key, (changed, before)) in self.before.iter().filter(|(key, _)| key.starts_with(prefix)) {
             if stale_since.is_some_and(|since| *changed >= since) {
                 match before {
@@ -224,11 +223,13 @@ impl ObjectStore for SimStore {
     async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Page, StoreError> {
         let (prefix, after) = (prefix.to_owned(), after.map(String::from));
         self.call("list", ON_LIST, move |inner, trouble| {
-            let stale = (trouble == Some("stale-list"))
-                .then(|| Instant::from_nanos(inner.runtime.now().as_nanos().saturating_sub(STALE.as_nanos() as u64)));
+            let stale = (trouble == Some("stale-list")).then(|| {
+                Instant::from_nanos(inner.runtime.now().as_nanos().saturating_sub(STALE.as_nanos() as u64))
+            });
             let page = if trouble == Some("short-page") { 1 } else { PAGE };
             let sizes = inner.lock().sizes(&prefix, stale);
-            let mut rest = sizes.into_iter().filter(|(key, _)| after.as_ref().is_none_or(|after| key > after));
+            let mut rest =
+                sizes.into_iter().filter(|(key, _)| after.as_ref().is_none_or(|after| key > after));
             let objects = rest.by_ref().take(page).collect();
             Ok(Page { objects, more: rest.next().is_some() })
         })

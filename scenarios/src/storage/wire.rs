@@ -39,7 +39,8 @@ impl Stage {
             self.script.sleep(PATIENCE).await;
             return Err(Lost::Request);
         }
-        let Some(life) = self.life().filter(|life| connection.is_none_or(|number| number == life.number)) else {
+        let Some(life) = self.life().filter(|life| connection.is_none_or(|number| number == life.number))
+        else {
             return Err(Lost::Request);
         };
         let (runtime, latency) = (self.server.runtime(), Duration::from_micros(self.plan.latency_us));

@@ -13,10 +13,11 @@ use runtime::Runtime;
 use seedgrid::world::World;
 use storage::backend::{Backend, BackendError, Body, Incoming, Progress, SlotChange, WriteEnabler};
 use storage::database::{AccountId, Database, Lease, Row};
-use storage::share::{Prefix, ShareId};
+use storage::share::{Kind, Prefix, ShareId};
 
 use super::look::parse_key;
 use super::oracle;
+use super::workload::ServerPlan;
 
 /// What can become of a call to the backend.
 pub const TROUBLES: &[&str] = &["backend-slow", "backend-late", "backend-fails"];
@@ -30,6 +31,8 @@ pub struct Watch {
     runtime: Runtime,
     /// Each call takes up to so long.
     longest: Duration,
+    /// An upload may replace a corrupted share.
+    replaces: bool,
     state: Mutex<State>,
 }
 
@@ -54,8 +57,9 @@ struct State {
 
 impl Watch {
     /// A watch for one life of a server.
-    pub fn new(world: World, runtime: Runtime, longest: Duration) -> Arc<Watch> {
-        Arc::new(Watch { world, runtime, longest, state: Mutex::default() })
+    pub fn new(world: World, runtime: Runtime, plan: &ServerPlan) -> Arc<Watch> {
+        let (longest, replaces) = (Duration::from_micros(plan.backend_us), plan.replaces_corrupt);
+        Arc::new(Watch { world, runtime, longest, replaces, state: Mutex::default() })
     }
 
     /// The server has started.
@@ -189,7 +193,8 @@ impl Watched {
 
     async fn check_delete(&self, id: ShareId) {
         let Some((row, leases)) = self.watch.row(id).await else { return };
-        let wished = self.watch.lock().wished.contains(&id);
+        let replaced = self.watch.replaces && row.is_some_and(|row| row.kind == Kind::Corrupted);
+        let wished = replaced || self.watch.lock().wished.contains(&id);
         self.watch.judge("deletes", oracle::deletes::check_delete(id, row.as_ref(), &leases, wished));
     }
 }

@@ -323,9 +323,7 @@ impl StorageWorkload {
                 Err("more than 8 shares or 100 pieces in one step".into())
             }
             () if numbers.iter().any(|share| *share > 255) => Err("a share number above 255".into()),
-            () if self.operator.iter().any(|deed| deed.share > 255) => {
-                Err("a share number above 255".into())
-            }
+            () if self.operator.iter().any(|deed| deed.share > 255) => Err("a share number above 255".into()),
             () if steps().any(|step| step.offset.max(step.length) > 1 << 16) => {
                 Err("an offset or a length above 65536".into())
             }

@@ -57,6 +57,10 @@ impl Leases {
     }
 
     fn raise(&mut self, id: ShareId, new: Promise) {
+        if self.may_be_over(id) {
+            // It may have been deleted and be another share by now, whose lease is a new one.
+            self.promises.remove(&id);
+        }
         let promise = self.promises.entry(id).or_insert(new);
         promise.renewed = promise.renewed.max(new.renewed);
         promise.expires = promise.expires.max(new.expires);

@@ -40,6 +40,8 @@ pub struct Model {
     pub allocating: BTreeMap<ShareId, u32>,
     /// Shares that somebody copied in and that the server need not have noticed yet.
     pub unnoticed: BTreeSet<ShareId>,
+    /// Files that have shares of both kinds: what the server answers about them is nobody's business.
+    pub mixed: BTreeSet<StorageIndex>,
     /// When the server last had a reason to fail: a fault of its disk or its backend, a crash.
     pub trouble: Option<Instant>,
     next_call: u64,
@@ -56,6 +58,7 @@ impl Model {
             progress: BTreeMap::new(),
             allocating: BTreeMap::new(),
             unnoticed: BTreeSet::new(),
+            mixed: BTreeSet::new(),
             trouble: None,
             next_call: 0,
         }
@@ -79,7 +82,8 @@ impl Model {
             }
         }
         for (index, slots) in &mut self.slots {
-            let over = |share: &ShareNumber| self.leases.may_be_over(ShareId { index: *index, share: *share });
+            let over =
+                |share: &ShareNumber| self.leases.may_be_over(ShareId { index: *index, share: *share });
             let over: Vec<_> = slots.shares().into_iter().filter(over).collect();
             slots.may_be_gone(over.into_iter());
         }
@@ -91,10 +95,8 @@ impl Model {
         self.slots.values_mut().for_each(Slots::cut_off);
         if forgetful {
             self.leases.lose_the_last();
-            for id in self.shares.ids().into_iter().filter(|id| !self.shares.get(*id).may.is_empty()) {
-                // Its row may be lost; the share is there, and is found again.
-                self.unnoticed.insert(id);
-            }
+            // Their rows may be lost; the shares are there, and are found again.
+            self.unnoticed.extend(self.ids());
         }
     }
 
@@ -107,7 +109,8 @@ impl Model {
 
     /// Whether something befell the share from outside.
     pub fn is_wild(&self, id: ShareId) -> bool {
-        self.shares.get(id).wild || self.slots.get(&id.index).is_some_and(|slots| slots.wild.contains(&id.share))
+        self.shares.get(id).wild
+            || self.slots.get(&id.index).is_some_and(|slots| slots.wild.contains(&id.share))
     }
 
     /// Something befell the share from outside.

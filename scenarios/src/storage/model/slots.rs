@@ -76,6 +76,8 @@ struct State {
 pub struct Slots {
     states: BTreeSet<State>,
     under_way: BTreeMap<CallId, SlotCall>,
+    /// Those of them that may have failed half-way, or may still: nobody has told.
+    doubtful: BTreeSet<CallId>,
     /// Shares that were damaged or tampered with: nothing is known of them any more.
     pub wild: BTreeSet<ShareNumber>,
     /// There were too many states: nothing is known of any share.
@@ -89,7 +91,13 @@ impl Default for Slots {
     fn default() -> Self {
         let empty = State { shares: Shares::new(), done: BTreeMap::new() };
         let states = BTreeSet::from([empty]);
-        Slots { states, under_way: BTreeMap::new(), wild: BTreeSet::new(), lost: false }
+        Slots {
+            states,
+            under_way: BTreeMap::new(),
+            doubtful: BTreeSet::new(),
+            wild: BTreeSet::new(),
+            lost: false,
+        }
     }
 }
 
@@ -119,7 +127,8 @@ impl Slots {
             self.failed(id);
             return Ok(());
         }
-        let before: BTreeSet<_> = self.states.iter().filter_map(|state| state.done.get(&id)).cloned().collect();
+        let before: BTreeSet<_> =
+            self.states.iter().filter_map(|state| state.done.get(&id)).cloned().collect();
         let states = std::mem::take(&mut self.states);
         let fits = |state: &State| state.done.get(&id).is_some_and(|own| self.alike(own, answer));
         self.states = states.into_iter().filter(fits).map(|state| state.without(id)).collect();
@@ -128,6 +137,14 @@ impl Slots {
             return Err(format!("{call:?} was answered {answer:?}; the calls explain only {before:?}"));
         }
         Ok(())
+    }
+
+    /// Nobody knows what became of a call: it takes effect some time, as a whole or in part, or never does.
+    pub fn lost(&mut self, id: CallId) {
+        if self.under_way.contains_key(&id) {
+            self.doubtful.insert(id);
+            self.expand();
+        }
     }
 
     /// A call never reached the server.
@@ -140,6 +157,7 @@ impl Slots {
     /// A call failed: it is over, and has taken effect for some of its shares, or for none.
     pub fn failed(&mut self, id: CallId) {
         let Some(call) = self.under_way.remove(&id) else { return };
+        self.doubtful.remove(&id);
         let states = std::mem::take(&mut self.states);
         for state in states {
             if state.done.contains_key(&id) {
@@ -160,7 +178,8 @@ impl Slots {
     /// The shares may have been deleted.
     pub fn may_be_gone(&mut self, shares: impl Iterator<Item = ShareNumber>) {
         for share in shares {
-            let without: Vec<_> = self.states.iter().filter(|state| state.shares.contains_key(&share)).cloned().collect();
+            let without: Vec<_> =
+                self.states.iter().filter(|state| state.shares.contains_key(&share)).cloned().collect();
             for mut state in without {
                 state.shares.remove(&share);
                 self.states.insert(state);
@@ -184,7 +203,9 @@ impl Slots {
 
     /// A share that clients must find: it is there in every state.
     pub fn is_certain(&self, share: ShareNumber) -> bool {
-        !self.lost && !self.wild.contains(&share) && self.states.iter().all(|state| state.shares.contains_key(&share))
+        !self.lost
+            && !self.wild.contains(&share)
+            && self.states.iter().all(|state| state.shares.contains_key(&share))
     }
 
     /// What the share may be: its bytes, or nothing. `None` when nothing is known of it.
@@ -219,9 +240,12 @@ impl Slots {
             for (id, call) in self.under_way.iter().filter(|(id, _)| !state.done.contains_key(id)) {
                 let mut next = state.clone();
                 let answer = apply(&mut next.shares, call);
-                next.done.insert(*id, answer);
-                if self.states.insert(next.clone()) {
-                    fresh.push(next);
+                let parts = if self.doubtful.contains(id) { partly(&state, call) } else { Vec::new() };
+                for mut next in parts.into_iter().chain([next]) {
+                    next.done.insert(*id, answer.clone());
+                    if self.states.insert(next.clone()) {
+                        fresh.push(next);
+                    }
                 }
             }
             if self.states.len() > MOST_STATES {
@@ -282,7 +306,8 @@ fn apply(shares: &mut Shares, call: &SlotCall) -> SlotAnswer {
                 })
             };
             let success = work.iter().all(holds);
-            let read = |slot: &Slot| reads.iter().map(|(offset, length)| slot.cut(*offset, *length)).collect();
+            let read =
+                |slot: &Slot| reads.iter().map(|(offset, length)| slot.cut(*offset, *length)).collect();
             let read = shares.iter().map(|(share, slot)| (*share, read(slot))).collect();
             if success {
                 work.iter().for_each(|(share, work)| write(shares, *share, *enabler, work));

@@ -45,7 +45,10 @@ pub fn check_read(share: &Share, offset: u64, length: u64, read: Option<&Bytes>)
 }
 
 /// Checks that no share is offered anew which a client must find.
-pub fn check_granted(granted: &BTreeSet<ShareNumber>, shares: &BTreeMap<ShareNumber, Share>) -> Result<(), String> {
+pub fn check_granted(
+    granted: &BTreeSet<ShareNumber>,
+    shares: &BTreeMap<ShareNumber, Share>,
+) -> Result<(), String> {
     let certain = |share: &ShareNumber| shares.get(share).is_some_and(|share| share.certain && !share.wild);
     match granted.iter().find(|share| certain(share)) {
         Some(share) => Err(format!("share {share} was acknowledged, and is offered anew")),

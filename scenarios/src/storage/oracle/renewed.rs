@@ -26,7 +26,9 @@ impl LeasesSeen {
                     (Some(_), None) => false,
                 };
                 if row.is_some() && (earlier || lease.renewed < old.renewed) {
-                    return Err(format!("the lease of {account:?} on share {id} went from {old:?} to {lease:?}"));
+                    return Err(format!(
+                        "the lease of {account:?} on share {id} went from {old:?} to {lease:?}"
+                    ));
                 }
             }
             self.0.retain(|(of, _), _| *of != id);
