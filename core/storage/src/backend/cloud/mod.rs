@@ -73,7 +73,9 @@ impl Backend for Cloud {
         loop {
             let page = self.0.page(keys::ALL, after.as_deref()).await?;
             let Some((last, _)) = page.objects.last() else { break };
-            found.extend(page.objects.iter().filter_map(|(key, _)| Some(Prefix::of(&keys::parse(key)?.0.index))));
+            found.extend(
+                page.objects.iter().filter_map(|(key, _)| Some(Prefix::of(&keys::parse(key)?.0.index))),
+            );
             if !page.more {
                 break;
             }
