@@ -84,6 +84,7 @@ pub const BUGS: &[KnownBug] = &[
         name: "lease-L3",
         about: "a share is uploaded while it is being deleted",
         signs: &[
+            Sign::Violated { oracle: "settled" },
             Sign::Violated { oracle: "handles" },
             Sign::Violated { oracle: "writes" },
             Sign::Violated { oracle: "deletes" },
@@ -114,6 +115,8 @@ pub const BUGS: &[KnownBug] = &[
         name: "lease-L6",
         about: "a share without a lease is kept for ever",
         signs: &[
+            Sign::Violated { oracle: "kept" },
+            Sign::Violated { oracle: "agreed" },
             Sign::Violated { oracle: "leased" },
             Sign::Violated { oracle: "slots" },
             Sign::Violated { oracle: "promised" },

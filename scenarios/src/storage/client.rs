@@ -779,6 +779,7 @@ impl StorageClient {
                 self.judge("kinds", Err(detail));
             }
             let mut model = self.stage.model();
+            model.mixed.insert(index_of(step.file));
             step.shares
                 .iter()
                 .for_each(|share| model.tampered(ShareId { index: index_of(step.file), share: *share }));
@@ -787,6 +788,7 @@ impl StorageClient {
     }
 
     fn has_immutable(&self, step: &Step) -> bool {
+        self.stage.clock();
         let model = self.stage.model();
         let index = index_of(step.file);
         model

@@ -163,12 +163,12 @@ impl Menu {
                 "wire",
                 dice.below(clients),
                 1 + dice.skewed(5) as u32,
-                *dice.pick::<&str>(&wire),
+                dice.pick::<&str>(&wire),
             ));
         }
         let backend = some(dice, self.backend);
         for _ in 0..if backend.is_empty() { 0 } else { dice.below(4) } {
-            faults.push(Fault::at("backend", 0, 1 + dice.skewed(7) as u32, *dice.pick::<&str>(&backend)));
+            faults.push(Fault::at("backend", 0, 1 + dice.skewed(7) as u32, dice.pick::<&str>(&backend)));
         }
         let store = some(dice, self.store);
         for _ in 0..if store.is_empty() || !cloud { 0 } else { dice.below(6) } {
@@ -239,6 +239,8 @@ impl Scene {
         let mut pauses =
             vec![(8, 0), (2, 20), (2, 1000), (2, crawl), (1, cycle), (1, 1_800_000), (1, 2_100_000)];
         if patient {
+            // The crawl comes by when the leases have just ended.
+            pauses.push((3, 7 * cycle));
             pauses.extend(
                 [(1, DAY), (1, 11 * DAY), (3, 32 * DAY), (1, 61 * DAY), (1, 100 * DAY)]
                     .map(|(n, s)| (n, s * 1000)),

@@ -163,8 +163,14 @@ impl Stage {
     /// Notes what the backend has suffered, and whether that excuses failures.
     pub fn note_failures(&self) {
         let failed = self.life().is_some_and(|life| life.watch.take_failed());
-        if failed || self.sick && !self.is_healed() {
+        let sick = self.sick && !self.is_healed();
+        if failed || sick {
             self.trouble();
+        }
+        if sick && self.plan.lazy_sync {
+            // A database that failed is opened again, as it was on the disk.
+            self.model().may_forget();
+            lock(&self.leases).forget_all();
         }
     }
 
@@ -238,7 +244,7 @@ impl Stage {
     /// Waits until the server is up and has started.
     pub async fn up(&self) {
         while self.life().is_none() {
-            self.script.sleep(Duration::from_millis(100)).await;
+            self.script.sleep(Duration::from_secs(10)).await;
         }
     }
 
@@ -272,7 +278,7 @@ impl Stage {
                 }
             }
             tries += 1;
-            self.script.sleep(Duration::from_secs(5 << tries.min(10))).await;
+            self.script.sleep(Duration::from_secs(5 << tries.min(14))).await;
         }
     }
 
@@ -308,6 +314,9 @@ impl Stage {
             Err(error) => return Some(Err(error)),
         };
         watch.knows(server.database().clone());
+        if self.is_healed() {
+            watch.heal();
+        }
         let life =
             Arc::new(Life { number, since: self.script.now(), server, watch, writers: Mutex::default() });
         self.check_started(&life).await;
@@ -382,6 +391,7 @@ impl Stage {
 
     /// Looks at a file after something was acknowledged.
     pub async fn check_file(&self, index: StorageIndex) {
+        self.note_failures();
         let Some(life) = self.life() else { return };
         let (uploads, shares) = (life.server.uploads(), self.model().numbers());
         let Some(seen) = self.look_up(index).await else { return };
@@ -393,7 +403,12 @@ impl Stage {
         let after = of_file(life.server.uploads());
         self.judge("reserved", oracle::reserved::check_reserved(&of_file(uploads), &seen.rows, &after));
         let ids = || shares.iter().map(|share| ShareId { index, share: *share });
-        let renewed = lock(&self.leases).check(ids(), &seen);
+        let renewed = {
+            let model = self.model();
+            // One that may have been deleted may be another by now, with a lease of its own.
+            let same = ids().filter(|id| !model.is_wild(*id) && !model.leases.may_be_over(*id));
+            lock(&self.leases).check(same, &seen)
+        };
         self.judge("renewed", renewed);
         self.judge("promised", oracle::promised::check_promised(&self.model(), ids(), &seen));
         self.check_crawling(&life);

@@ -118,10 +118,11 @@ impl Watch {
             state.calls += 1;
             (state.healed, state.calls)
         };
-        if !self.longest.is_zero() {
-            // In few steps, so that calls often end in the same instant.
-            let part = (nth.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61) as u32;
-            self.runtime.sleep(self.longest * part / 7).await;
+        // In few steps, so that calls often end in the same instant: some before the work, some after it.
+        let part = |shift: u32| (nth.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> shift & 7) as u32;
+        let (before, after) = (self.longest * part(61) / 14, self.longest * part(58) / 14);
+        if !before.is_zero() {
+            self.runtime.sleep(before).await;
         }
         let trouble = if healed { None } else { self.world.fault("backend", 0, TROUBLES) };
         match trouble {
@@ -133,8 +134,9 @@ impl Watch {
             _ => {}
         }
         let result = work.await;
-        if trouble == Some("backend-late") {
-            self.runtime.sleep(SLOW).await;
+        let after = if trouble == Some("backend-late") { after + SLOW } else { after };
+        if !after.is_zero() {
+            self.runtime.sleep(after).await;
         }
         if matches!(result, Err(BackendError::Failed(_))) {
             self.lock().failed = true;

@@ -42,7 +42,8 @@ pub(super) fn bugs(
     ))?;
     let mut summary = Summary { part: args.part.map(|(part, parts)| [part, parts]), ..Summary::default() };
     for (place, bug) in chosen {
-        let plan = Plan { schedule: args.schedule, ..plan(&scenarios, place as u64, bug, args.budget)? };
+        let own = of_its_area(&scenarios, bug.name, program.bugs);
+        let plan = Plan { schedule: args.schedule, ..plan(&own, place as u64, bug, args.budget)? };
         let progress = Progress::new(bug.name, Some(plan.runs));
         let quarry = Quarry { plan, enough: args.quick.then_some(ENOUGH) };
         let hunt = explore::hunt(&crew, &quarry, &mut |runs| progress.at(runs))?;
@@ -129,6 +130,16 @@ fn chosen(program: Program, args: &BugsArgs) -> Result<Vec<(usize, KnownBug)>, F
     let chosen: Vec<_> = all.filter(|(place, bug)| named(bug) && in_part(*place)).collect();
     known_relapses(&chosen.iter().map(|(_, bug)| bug.name.to_string()).collect::<Vec<_>>())?;
     Ok(chosen)
+}
+
+/// The scenarios that a bug can show in: those whose names begin like its own, up to the hyphen; for a bug whose area has no
+/// scenarios of its own, those that are no other area's.
+fn of_its_area(scenarios: &[String], bug: &str, all: &[KnownBug]) -> Vec<String> {
+    let area = |name: &str| name.split_once('-').map_or(name, |(area, _)| area).to_owned();
+    let own: Vec<_> = scenarios.iter().filter(|name| area(name) == area(bug)).cloned().collect();
+    let claimed = |name: &&String| all.iter().any(|bug| area(bug.name) == area(name));
+    let free: Vec<_> = scenarios.iter().filter(|name| !claimed(name)).cloned().collect();
+    [own, free].into_iter().find(|names| !names.is_empty()).unwrap_or_else(|| scenarios.to_vec())
 }
 
 fn plan(scenarios: &[String], place: u64, bug: KnownBug, budget: u64) -> Result<Plan, Failure> {

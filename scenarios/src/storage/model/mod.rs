@@ -94,10 +94,16 @@ impl Model {
         self.trouble = Some(now);
         self.slots.values_mut().for_each(Slots::cut_off);
         if forgetful {
-            self.leases.lose_the_last();
-            // Their rows may be lost; the shares are there, and are found again.
-            self.unnoticed.extend(self.ids());
+            self.may_forget();
         }
+    }
+
+    /// The server may have lost what it committed since its start.
+    pub fn may_forget(&mut self) {
+        self.leases.lose_the_last();
+        // Their rows may be lost; the shares are there, and are found again.
+        let ids = self.ids();
+        self.unnoticed.extend(ids);
     }
 
     /// Whether clients must find the share: it was acknowledged, it is still leased, and nothing befell it.
