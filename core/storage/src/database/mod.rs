@@ -16,7 +16,9 @@
 //! | `transitions` | the life of a share, as a table |
 //! | `leases`, `accounts` | what else can be changed |
 //!
-//! What it costs: a new file is 1.6 MB long, most of it never written; opening one after a crash reads all of it.
+//! What it costs: making one is 21 writing calls and 7 syncs, and leaves a file of 1,056,768 bytes, most of it never
+//! written; a commit of one change is 8 and 1; closing is 16 and 5, and cuts the file to what it needs; opening is 9 and 5,
+//! and reads all of it.
 
 mod accounts;
 mod file;
