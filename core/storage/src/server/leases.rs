@@ -87,6 +87,10 @@ impl Shared {
 
 /// The shares that take a lease (§8.3): those that come or go do not.
 fn leasable(index: StorageIndex, rows: &BTreeMap<ShareNumber, Row>) -> Vec<ShareId> {
-    let takes = |row: &Row| matches!(row.state, State::Stable | State::Changing);
+    let takes = |row: &Row| match row.state {
+        State::Stable | State::Changing => true,
+        State::Coming => false,
+        State::Going => relapse!("lease-L4"),
+    };
     rows.iter().filter(|(_, row)| takes(row)).map(|(&share, _)| ShareId { index, share }).collect()
 }
