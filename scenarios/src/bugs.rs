@@ -166,7 +166,11 @@ pub const BUGS: &[KnownBug] = &[
     KnownBug {
         name: "lease-L12",
         about: "deleting share 1 deletes share 10",
-        signs: &[Sign::Violated { oracle: "siblings" }, Sign::Violated { oracle: "kept" }],
+        signs: &[
+            Sign::Violated { oracle: "answers" },
+            Sign::Violated { oracle: "siblings" },
+            Sign::Violated { oracle: "kept" },
+        ],
     },
     KnownBug {
         name: "lease-L13",

@@ -172,10 +172,13 @@ impl Menu {
         }
         let store = some(dice, self.store);
         for _ in 0..if store.is_empty() || !cloud { 0 } else { dice.below(6) } {
-            let (kind, nth) = (*dice.pick(&["put", "get", "delete", "list"]), 1 + dice.skewed(6) as u32);
-            let effect = *dice.pick(&store);
+            let (kind, nth) =
+                (*dice.pick(&["put", "put", "get", "get", "delete", "list"]), 1 + dice.skewed(6) as u32);
+            // What is reported as failed, and happens later, needs an attempt that is not the last.
+            let late = kind == "put" && store.contains(&"applied-late") && dice.chance(1, 2);
+            let effect = if late { "applied-late" } else { *dice.pick(&store) };
             // Often all retries fail.
-            let times = *dice.weighted(&[(3, 1), (1, 2), (2, 4)]);
+            let times = *dice.weighted(&[(3, 1), (1, 2), (3, 4)]);
             faults.extend((nth..nth + times).map(|nth| Fault::at(kind, 0, nth, effect)));
         }
         let disk = some(dice, self.disk);
@@ -185,9 +188,9 @@ impl Menu {
             let effect = disk_effect(dice, kind);
             faults.push(Fault::Disk { disk: "server".into(), op, nth: 1 + dice.skewed(10) as u32, effect });
         }
-        if self.clocks && dice.chance(1, 3) {
+        for _ in 0..if self.clocks && dice.chance(1, 2) { dice.between(1, 2) } else { 0 } {
             let days = *dice.pick(&[-40, -8, -1, 1, 8, 40]);
-            let at_us = if dice.chance(1, 3) { 0 } else { dice.skewed(42) };
+            let at_us = if dice.chance(1, 4) { 0 } else { dice.skewed(42) };
             faults.push(Fault::Clock { of: "server".into(), at_us, step_s: days * DAY as i64 });
         }
         faults
@@ -236,15 +239,15 @@ impl Scene {
         shares.truncate(dice.between(1, 4) as usize);
         // A crawl, an idle upload and a client often come in the same instant.
         let (crawl, cycle) = (server.crawl_after_s * 1000, server.crawl_every_s * 1000);
-        let mut pauses =
-            vec![(8, 0), (2, 20), (2, 1000), (2, crawl), (1, cycle), (1, 1_800_000), (1, 2_100_000)];
-        if patient {
-            // The crawl comes by when the leases have just ended.
-            pauses.push((3, 7 * cycle));
-            pauses.extend(
-                [(1, DAY), (1, 11 * DAY), (3, 32 * DAY), (1, 61 * DAY), (1, 100 * DAY)]
-                    .map(|(n, s)| (n, s * 1000)),
-            );
+        // Or everybody comes at the last moment: when the crawler does.
+        let mut pauses = match (dice.chance(1, 3), patient) {
+            (true, true) => vec![(6, 0), (2, 20), (2, 1000), (2, crawl), (4, 7 * cycle)],
+            (true, false) => vec![(6, 0), (2, 20), (2, 1000), (3, crawl), (3, cycle)],
+            _ => vec![(8, 0), (2, 20), (2, 1000), (2, crawl), (1, cycle), (1, 1_800_000), (3, 2_100_000)],
+        };
+        if patient && pauses.len() > 5 {
+            let days = [(1, DAY), (1, 11 * DAY), (3, 32 * DAY), (1, 61 * DAY), (1, 100 * DAY)];
+            pauses.extend(days.map(|(weight, seconds)| (weight, seconds * 1000)));
         }
         let mut ends = vec![(8, End::Close)];
         ends.extend(

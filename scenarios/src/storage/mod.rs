@@ -82,6 +82,7 @@ pub static SCENARIOS: [&dyn Scenario; 8] = [
                 (1, Happening::Truncate),
             ],
             backend: witness::TROUBLES,
+            store: store::TROUBLES,
             expiry: 7,
             patience: 6,
             ..Menu::CALM
@@ -96,7 +97,7 @@ pub static SCENARIOS: [&dyn Scenario; 8] = [
         name: "lease-crash",
         about: "processes die and power fails, at any operation on the disk",
         menu: Menu {
-            deeds: &[(1, Happening::Crash), (1, Happening::PowerLoss), (1, Happening::Restart)],
+            deeds: &[(1, Happening::Crash), (3, Happening::PowerLoss), (1, Happening::Restart)],
             disk: CRASHES,
             ..Menu::CALM
         },
