@@ -680,7 +680,13 @@ impl StorageClient {
         let wild = wild || self.stage.model().slots.get(&index_of(file)).is_some_and(tampered);
         let answer = match answer {
             Err(Lost::Reply) => {
-                if let Some(slots) = self.stage.model().slots.get_mut(&index_of(file)) {
+                self.stage.note_failures();
+                let mut model = self.stage.model();
+                let torn = model.chunked && !oracle::answers::is_calm(begun, model.trouble);
+                if let Some(slots) = model.slots.get_mut(&index_of(file)) {
+                    if torn {
+                        slots.may_be_torn();
+                    }
                     slots.lost(number);
                 }
                 return Ended::Unknown;
@@ -696,7 +702,11 @@ impl StorageClient {
                 self.stage.note_failures();
                 let mut model = self.stage.model();
                 let calm = oracle::answers::is_calm(begun, model.trouble);
+                let torn = model.chunked && !calm;
                 if let Some(slots) = model.slots.get_mut(&index_of(file)) {
+                    if torn {
+                        slots.may_be_torn();
+                    }
                     // What failed with the disk or the backend may be finished yet, when they are well again.
                     if calm { slots.failed(number) } else { slots.lost(number) }
                 }

@@ -196,19 +196,18 @@ impl Stage {
         let stage = self.clone();
         self.scope.spawn("keeper", 0, async move {
             loop {
-                let life = stage.server.life();
-                if stage.server.is_up() {
-                    stage.server.down(life).await;
-                }
-                stage.fell();
                 if !stage.server.is_up() {
+                    stage.fell();
                     stage.script.sleep(DOWN).await;
+                    if !stage.server.is_up() {
+                        stage.server.restart();
+                    }
                 }
-                if !stage.server.is_up() {
-                    stage.server.restart();
-                }
-                if !stage.stopped.load(Ordering::Relaxed) {
+                if stage.life().is_none() && !stage.stopped.load(Ordering::Relaxed) {
                     stage.start().await;
+                } else {
+                    stage.server.down(stage.server.life()).await;
+                    stage.fell();
                 }
             }
         });
@@ -256,7 +255,7 @@ impl Stage {
         }
         let mut tries = 0_u32;
         loop {
-            if self.stopped.load(Ordering::Relaxed) {
+            if self.stopped.load(Ordering::Relaxed) || !self.server.is_up() {
                 return;
             }
             let life = self.server.life();
@@ -264,7 +263,7 @@ impl Stage {
             match self.try_to_start().await {
                 Some(Ok(())) => return,
                 // It went down again: whoever keeps it up sees to that.
-                None if self.server.life() != life => return,
+                None if self.server.life() != life => return self.fell(),
                 None => {}
                 Some(Err(error)) => {
                     tracing::debug!(target: "stage", "the server does not start: {error}");

@@ -44,6 +44,8 @@ pub struct Model {
     pub mixed: BTreeSet<StorageIndex>,
     /// When the server last had a reason to fail: a fault of its disk or its backend, a crash.
     pub trouble: Option<Instant>,
+    /// Shares are several objects: a write that is cut off may leave some of the old and some of the new.
+    pub chunked: bool,
     next_call: u64,
 }
 
@@ -60,6 +62,7 @@ impl Model {
             unnoticed: BTreeSet::new(),
             mixed: BTreeSet::new(),
             trouble: None,
+            chunked: workload.server.cloud.is_some(),
             next_call: 0,
         }
     }
@@ -92,7 +95,12 @@ impl Model {
     /// The server went down. `forgetful`: its last transactions may be lost.
     pub fn went_down(&mut self, now: Instant, forgetful: bool) {
         self.trouble = Some(now);
-        self.slots.values_mut().for_each(Slots::cut_off);
+        for slots in self.slots.values_mut() {
+            if self.chunked {
+                slots.may_be_torn();
+            }
+            slots.cut_off();
+        }
         if forgetful {
             self.may_forget();
         }
@@ -103,6 +111,11 @@ impl Model {
         self.leases.lose_the_last();
         // Their rows may be lost; the shares are there, and are found again.
         let ids = self.ids();
+        for id in &ids {
+            if self.shares.get(*id).certain {
+                self.shares.may_be_gone(*id);
+            }
+        }
         self.unnoticed.extend(ids);
     }
 

@@ -147,6 +147,16 @@ impl Slots {
         }
     }
 
+    /// The writes under way may leave their shares half changed.
+    pub fn may_be_torn(&mut self) {
+        let writes = self.under_way.values().filter_map(|call| match call {
+            SlotCall::Write { shares, .. } => Some(shares.keys().copied()),
+            _ => None,
+        });
+        let shares: BTreeSet<_> = writes.flatten().collect();
+        shares.into_iter().for_each(|share| self.tampered(share));
+    }
+
     /// A call never reached the server.
     pub fn never_came(&mut self, id: CallId) {
         self.under_way.remove(&id);
