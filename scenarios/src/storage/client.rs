@@ -16,7 +16,7 @@ use storage::share::ShareId;
 use super::model::shares::Share;
 use super::model::slots::{SlotAnswer, SlotCall, Slots};
 use super::oracle;
-use super::stage::{Life, Stage, lock};
+use super::stage::{CRAWLING, Life, Stage, lock};
 use super::wire::{CLIENTS, Lost};
 use super::workload::{ClientPlan, End, Order, SLOTS, Step, Test, What, index_of, text_of};
 
@@ -26,6 +26,9 @@ const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(5);
 /// A client that dawdles writes something so often, for so long.
 const DAWDLE: (u32, Duration) = (12, Duration::from_secs(1200));
+
+/// Who waits so long waits for a crawl.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// A client of the server.
 pub struct StorageClient {
@@ -83,7 +86,12 @@ impl StorageClient {
     /// Does all its steps, or as many as come before it goes away.
     pub async fn live(mut self) {
         for step in std::mem::take(&mut self.plan.steps) {
-            self.stage.script.sleep(Duration::from_millis(step.after_ms)).await;
+            let wait = Duration::from_millis(step.after_ms);
+            if wait > LONG {
+                self.stage.server.stage(CRAWLING);
+            }
+            self.stage.script.sleep(wait).await;
+            self.stage.server.stage(step.protocol());
             let mut tries = 0;
             while self.take(&step).await == Ended::Unknown {
                 tries += 1;

@@ -12,12 +12,14 @@
 //! | [`look`] | what is on the server, seen from outside |
 //! | [`model`] | what must be there, given what clients were told |
 //! | [`oracle`] | the checkers, one per file |
+//! | [`matrix`] | every protocol of the server in turn, for taking every crash point |
 //! | [`check`] | a scenario of its own: a client checks a file and leases its shares |
 
 pub mod check;
 pub mod client;
 pub mod draw;
 pub mod look;
+pub mod matrix;
 pub mod model;
 pub mod operator;
 pub mod oracle;
@@ -32,6 +34,7 @@ use std::sync::Arc;
 
 use draw::{ALL_STEPS, CRASHES, Menu};
 use futures::future::BoxFuture;
+use matrix::MatrixScenario;
 use seedgrid::case::{Case, Dice, Draft, Scenario, Workload};
 use seedgrid::world::World;
 use workload::{Happening, StorageWorkload, What};
@@ -44,7 +47,7 @@ pub struct StorageScenario {
 }
 
 /// Every storage scenario.
-pub static SCENARIOS: [&dyn Scenario; 8] = [
+pub static SCENARIOS: [&dyn Scenario; 12] = [
     &StorageScenario {
         name: "lease-mixed",
         about: "the standard storage scenario: clients, crawls, crashes, faults of everything",
@@ -115,6 +118,30 @@ pub static SCENARIOS: [&dyn Scenario; 8] = [
         },
     },
     &check::CheckScenario,
+    &MatrixScenario {
+        name: "matrix-disk-retries",
+        about: "every protocol in turn, on a disk, one crash; the client tries again",
+        cloud: false,
+        retries: true,
+    },
+    &MatrixScenario {
+        name: "matrix-disk-gives-up",
+        about: "every protocol in turn, on a disk, one crash; the client goes away",
+        cloud: false,
+        retries: false,
+    },
+    &MatrixScenario {
+        name: "matrix-cloud-retries",
+        about: "every protocol in turn, in an object store, one crash; the client tries again",
+        cloud: true,
+        retries: true,
+    },
+    &MatrixScenario {
+        name: "matrix-cloud-gives-up",
+        about: "every protocol in turn, in an object store, one crash; the client goes away",
+        cloud: true,
+        retries: false,
+    },
 ];
 
 impl Scenario for StorageScenario {
@@ -136,13 +163,17 @@ impl Scenario for StorageScenario {
     }
 
     fn load(&self, workload: toml::Table) -> Result<Arc<dyn Workload>, String> {
-        let workload: StorageWorkload =
-            workload.try_into().map_err(|error: toml::de::Error| error.message().to_string())?;
-        workload.check()?;
-        Ok(Arc::new(workload))
+        load(workload)
     }
 
     fn play(&self, case: Arc<Case>, world: World) -> BoxFuture<'static, ()> {
         Box::pin(play::play(case, world))
     }
+}
+
+fn load(workload: toml::Table) -> Result<Arc<dyn Workload>, String> {
+    let workload: StorageWorkload =
+        workload.try_into().map_err(|error: toml::de::Error| error.message().to_string())?;
+    workload.check()?;
+    Ok(Arc::new(workload))
 }

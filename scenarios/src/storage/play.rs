@@ -15,7 +15,7 @@ use super::look::Seen;
 use super::model::files;
 use super::operator::{drop_database, operate};
 use super::oracle;
-use super::stage::Stage;
+use super::stage::{CRAWLING, Stage};
 use super::workload::{FILES, Finale, SLOTS, StorageWorkload, index_of};
 
 /// How many crawls there are before everything must be in order: what makes no share is watched for one.
@@ -78,6 +78,7 @@ fn bound(workload: &StorageWorkload) -> Duration {
 /// Waits until all trouble, all uploads and some crawls are over.
 async fn come_to_rest(stage: &Arc<Stage>) {
     stage.heal();
+    stage.server.stage(CRAWLING);
     stage.up().await;
     stage.script.sleep(IDLE).await;
     wait_for_crawls(stage, CRAWLS).await;

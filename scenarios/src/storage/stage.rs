@@ -35,6 +35,9 @@ const START: Duration = Duration::from_secs(600);
 /// The seed of a power failure's survivors must be none of the numbers with a meaning.
 const SURVIVORS: u64 = 1 << 20;
 
+/// What is going on while nobody asks for anything.
+pub const CRAWLING: &str = "F: crawl and collect";
+
 /// The server, its surroundings, and what is known of them.
 pub struct Stage {
     /// The world.
@@ -93,6 +96,7 @@ impl Stage {
         // A directory that cannot be made is found out at the start.
         let _ = server.disk().create_dir_all(Path::new(STATE));
         server.disk().sync_all();
+        server.expose_disk(&DiskEffect::CRASHES);
         let epoch = script.unix_time().as_secs();
         let latency = Duration::from_micros(plan.latency_us);
         let power = |fault: &Fault| matches!(fault, Fault::Disk { .. });
@@ -178,6 +182,7 @@ impl Stage {
     pub fn heal(&self) {
         self.healed.store(true, Ordering::Relaxed);
         self.server.disk().heal();
+        self.server.expose_disk(&[]);
         if let Some(store) = &self.store {
             store.heal();
         }
@@ -284,7 +289,8 @@ impl Stage {
     async fn try_to_start(self: &Arc<Self>) -> Option<Result<(), String>> {
         let number = self.lives.fetch_add(1, Ordering::Relaxed);
         let runtime = self.server.runtime();
-        let watch = Watch::new(self.world, runtime.clone(), &self.plan);
+        self.server.stage("I: start and recovery");
+        let watch = Watch::new(self.world, self.server.clone(), &self.plan);
         if self.is_healed() {
             watch.heal();
         }
@@ -318,6 +324,7 @@ impl Stage {
         }
         let life =
             Arc::new(Life { number, since: self.script.now(), server, watch, writers: Mutex::default() });
+        self.server.recovered();
         self.check_started(&life).await;
         self.model().leases.settle();
         *lock(&self.life) = Some(life);

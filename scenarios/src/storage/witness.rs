@@ -10,7 +10,7 @@ use bytes::Bytes;
 use protocol::StorageIndex;
 use protocol::server::ShareNumber;
 use runtime::Runtime;
-use seedgrid::world::World;
+use seedgrid::world::{Actor, World};
 use storage::backend::{Backend, BackendError, Body, Incoming, Progress, SlotChange, WriteEnabler};
 use storage::database::{AccountId, Database, Lease, Row};
 use storage::share::{Kind, Prefix, ShareId};
@@ -28,6 +28,7 @@ const SLOW: Duration = Duration::from_secs(12);
 /// What is known of a server's dealings with its backend, in one life of it.
 pub struct Watch {
     world: World,
+    machine: Actor,
     runtime: Runtime,
     /// Each call takes up to so long.
     longest: Duration,
@@ -57,9 +58,10 @@ struct State {
 
 impl Watch {
     /// A watch for one life of a server.
-    pub fn new(world: World, runtime: Runtime, plan: &ServerPlan) -> Arc<Watch> {
+    pub fn new(world: World, machine: Actor, plan: &ServerPlan) -> Arc<Watch> {
         let (longest, replaces) = (Duration::from_micros(plan.backend_us), plan.replaces_corrupt);
-        Arc::new(Watch { world, runtime, longest, replaces, state: Mutex::default() })
+        let runtime = machine.runtime();
+        Arc::new(Watch { world, machine, runtime, longest, replaces, state: Mutex::default() })
     }
 
     /// The server has started.
@@ -84,6 +86,7 @@ impl Watch {
 
     /// An object is about to be written or removed.
     pub fn touches(&self, key: &str) {
+        self.machine.may_crash_here();
         if let Some((id, _)) = parse_key(key) {
             let state = self.lock();
             if state.database.is_some() {

@@ -366,6 +366,21 @@ impl ServerPlan {
 /// Seconds of a day.
 pub const DAY: u64 = 86_400;
 
+impl Step {
+    /// The protocol of §9 that it sets going.
+    pub fn protocol(&self) -> &'static str {
+        match (self.what, self.end, self.test, self.cut) {
+            (What::Upload, End::Close, ..) => "A: create immutable",
+            (What::Upload, ..) => "B: abort",
+            (What::Write, _, _, Some(0)) => "E: delete mutable",
+            (What::Write, _, Test::Absent, _) => "C: create mutable",
+            (What::Write, ..) => "D: modify mutable",
+            (What::Renew | What::Touch, ..) => "G: renew a lease",
+            _ => "H: look and adopt",
+        }
+    }
+}
+
 impl Order {
     fn is_forward(&self) -> bool {
         *self == Order::Forward

@@ -52,7 +52,7 @@ pub struct Model {
 impl Model {
     /// The model of an empty server. `epoch` is the wall clock at the start, in seconds; `steady`: it is never set back.
     pub fn new(workload: &StorageWorkload, epoch: u64, steady: bool) -> Model {
-        let slots = SLOTS.iter().map(|file| (index_of(*file), Slots::default())).collect();
+        let slots = SLOTS.iter().map(|file| (index_of(*file), Slots::new(workload.server.cloud))).collect();
         Model {
             leases: Leases::new(workload.server.expiry, epoch, steady),
             shares: Shares::default(),

@@ -82,13 +82,16 @@ pub struct Slots {
     pub wild: BTreeSet<ShareNumber>,
     /// There were too many states: nothing is known of any share.
     lost: bool,
+    /// A share is kept in chunks of so many bytes, one after the other. Absent, a change happens whole or not at all.
+    chunk: Option<u64>,
 }
 
 /// More states than this are not followed.
 const MOST_STATES: usize = 400;
 
-impl Default for Slots {
-    fn default() -> Self {
+impl Slots {
+    /// No shares yet.
+    pub fn new(chunk: Option<u64>) -> Self {
         let empty = State { shares: Shares::new(), done: BTreeMap::new() };
         let states = BTreeSet::from([empty]);
         Slots {
@@ -97,11 +100,10 @@ impl Default for Slots {
             doubtful: BTreeSet::new(),
             wild: BTreeSet::new(),
             lost: false,
+            chunk,
         }
     }
-}
 
-impl Slots {
     /// A call begins.
     pub fn begin(&mut self, id: CallId, call: SlotCall) {
         self.under_way.insert(id, call);
@@ -174,7 +176,7 @@ impl Slots {
                 self.states.insert(state.without(id));
                 continue;
             }
-            self.states.extend(partly(&state, &call));
+            self.states.extend(partly(&state, &call, self.chunk));
         }
         self.expand();
     }
@@ -250,7 +252,8 @@ impl Slots {
             for (id, call) in self.under_way.iter().filter(|(id, _)| !state.done.contains_key(id)) {
                 let mut next = state.clone();
                 let answer = apply(&mut next.shares, call);
-                let parts = if self.doubtful.contains(id) { partly(&state, call) } else { Vec::new() };
+                let parts =
+                    if self.doubtful.contains(id) { partly(&state, call, self.chunk) } else { Vec::new() };
                 for mut next in parts.into_iter().chain([next]) {
                     next.done.insert(*id, answer.clone());
                     if self.states.insert(next.clone()) {
@@ -274,8 +277,8 @@ impl State {
     }
 }
 
-/// The states after a call that took effect for some of its shares.
-fn partly(state: &State, call: &SlotCall) -> Vec<State> {
+/// The states after a call that took effect for some of its shares, and for the first of the others in some of its chunks.
+fn partly(state: &State, call: &SlotCall, chunk: Option<u64>) -> Vec<State> {
     let SlotCall::Write { enabler, shares, reads } = call else { return vec![state.clone()] };
     let mut whole = state.clone();
     if !matches!(apply(&mut whole.shares, call), SlotAnswer::Written(true, _)) {
@@ -294,7 +297,38 @@ fn partly(state: &State, call: &SlotCall) -> Vec<State> {
         apply(&mut next.shares, &SlotCall::Write { enabler: *enabler, shares: of, reads: reads.clone() });
         next
     };
-    (0..1u32 << numbers.len().min(8)).map(some).collect()
+    let mut parts: Vec<State> = (0..1u32 << numbers.len().min(8)).map(some).collect();
+    let Some(chunk) = chunk else { return parts };
+    for part in parts.clone() {
+        for share in &numbers {
+            let (Some(old), Some(new)) = (part.shares.get(share), whole.shares.get(share)) else { continue };
+            for mixed in half_written(old, new, chunk as usize) {
+                let mut next = part.clone();
+                next.shares.insert(*share, mixed);
+                parts.push(next);
+            }
+        }
+    }
+    parts
+}
+
+/// Bytes of a mutable container before its data (leasedb-and-storage §2.2).
+const BEFORE_DATA: usize = 468;
+
+/// A share whose chunks after the first are new up to some place, while the first is old and with it the length (§17, D3 in
+/// place).
+fn half_written(old: &Slot, new: &Slot, chunk: usize) -> Vec<Slot> {
+    let last = (BEFORE_DATA + new.data.len().max(old.data.len())) / chunk;
+    let start = chunk.saturating_sub(BEFORE_DATA).min(old.data.len());
+    (1..=last)
+        .map(|done| {
+            let end = ((done + 1) * chunk).saturating_sub(BEFORE_DATA).clamp(start, old.data.len());
+            let mut data = old.data.clone();
+            let own = &new.data[start.min(new.data.len())..end.min(new.data.len())];
+            data[start..start + own.len()].copy_from_slice(own);
+            Slot { enabler: old.enabler, data }
+        })
+        .collect()
 }
 
 /// What a call does and is answered when it is alone (leasedb-and-storage §3.6, gbs-http §9.1).
