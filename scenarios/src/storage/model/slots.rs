@@ -324,8 +324,9 @@ fn half_written(old: &Slot, new: &Slot, chunk: usize) -> Vec<Slot> {
         .map(|done| {
             let end = ((done + 1) * chunk).saturating_sub(BEFORE_DATA).clamp(start, old.data.len());
             let mut data = old.data.clone();
-            let own = &new.data[start.min(new.data.len())..end.min(new.data.len())];
-            data[start..start + own.len()].copy_from_slice(own);
+            // What is cut off has become zeros.
+            let own = |place: usize| new.data.get(place).copied().unwrap_or(0);
+            data.iter_mut().enumerate().take(end).skip(start).for_each(|(place, byte)| *byte = own(place));
             Slot { enabler: old.enabler, data }
         })
         .collect()
