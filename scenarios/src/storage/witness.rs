@@ -250,6 +250,10 @@ impl Backend for Watched {
         result
     }
 
+    async fn make_durable(&self, index: StorageIndex) -> Result<(), BackendError> {
+        self.watch.carry_out(self.backend.make_durable(index)).await
+    }
+
     async fn discard(&self, id: ShareId) -> Result<(), BackendError> {
         let _about = self.about(id);
         self.watch.carry_out(self.backend.discard(id)).await

@@ -53,6 +53,9 @@ pub trait Backend: Send + Sync {
     /// was published: the rename may have come through by half.
     async fn incoming(&self) -> Result<BTreeSet<ShareId>, BackendError>;
 
+    /// Makes durable what is listed of a file: an earlier process may have died between publishing a share and that.
+    async fn make_durable(&self, index: StorageIndex) -> Result<(), BackendError>;
+
     /// Removes everything of this share and of no other, published or not; nothing there is no error. Durable on return.
     /// No write of the share is on its way any more.
     async fn delete(&self, id: ShareId, epoch: u64) -> Result<(), BackendError>;

@@ -168,6 +168,8 @@ async fn slice(server: &Arc<Shared>) -> Result<Duration, DatabaseError> {
             return Ok(Duration::from_secs(wait));
         }
         state.begin(server.now());
+        // What uploads have left beside the shares is not crawled, but swept.
+        server.unfinished.note_recovery(server.runtime.now());
     }
     let worked = work(server, &mut state, Some(began + config.slice), &mut |_| {}).await;
     match worked {

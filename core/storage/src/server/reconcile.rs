@@ -100,6 +100,9 @@ impl Shared {
             return Ok(sight);
         }
         if !sight.findings.is_empty() {
+            if sight.findings.iter().any(|finding| must_be_durable(finding.step, mode)) {
+                self.backend.make_durable(index).await?;
+            }
             self.carry_out(held, &mut sight).await?;
             sight.rows = self.rows(index).await?;
         }
@@ -217,6 +220,16 @@ impl Shared {
             }
             _ => tracing::info!(%server, share = %id, %step, "a share was put right"),
         }
+    }
+}
+
+/// Whether a step promises the share to clients that an earlier process published, and may not have made durable. A
+/// crawl promises nobody anything.
+fn must_be_durable(step: Step, mode: Mode) -> bool {
+    match step {
+        Step::RollForward { .. } | Step::EndChange { .. } => true,
+        Step::Adopt { .. } => mode == Mode::Request,
+        _ => false,
     }
 }
 

@@ -202,6 +202,10 @@ impl Shared {
             self.carry_out_deed(id, deed, epoch, &mut done).await;
         }
         let Done { written, kept, deleted, unmade, failure } = done;
+        if failure.is_some() {
+            // What was written beside a share may still be there.
+            self.unfinished.note_recovery(self.runtime.now());
+        }
         self.end_deeds(held.index(), written, kept, deleted).await?;
         let Some(failure) = failure else { return Ok(()) };
 
@@ -217,8 +221,6 @@ impl Shared {
             }
             self.delete_coming(held, id, epoch).await;
         }
-        // What was written beside a share may still be there.
-        self.unfinished.note_recovery(self.runtime.now());
         // The other shares that were begun are what they are.
         if let Err(error) = self.look(held, Mode::Request).await {
             tracing::warn!(server = %self.id, index = %held.index(), %error, "the shares could not be looked at");

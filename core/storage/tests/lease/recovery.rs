@@ -87,6 +87,18 @@ pub async fn a_backend_that_is_out_at_the_start_puts_recovery_off() {
 }
 
 #[tokio::test(start_paused = true)]
+pub async fn what_a_dying_server_published_is_made_durable_before_it_is_promised() {
+    let place = left().await;
+    place.backend.fail(Call::MakeDurable, 1);
+    let place = place.crash(Config::default()).await;
+    assert_eq!(place.state(2).await, Some(State::Coming), "not before it is durable");
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    settle().await;
+    check(&place).await;
+    assert_eq!(place.backend.calls(Call::MakeDurable), 2);
+}
+
+#[tokio::test(start_paused = true)]
 pub async fn a_client_need_not_wait_for_recovery() {
     let place = left().await;
     place.backend.fail(Call::List, 1);

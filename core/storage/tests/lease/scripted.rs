@@ -23,6 +23,7 @@ pub enum Call {
     Delete,
     Change,
     Space,
+    MakeDurable,
     Incoming,
     Prefixes,
     Files,
@@ -185,6 +186,11 @@ impl Backend for Scripted {
         self.half_made(id, false);
         self.script.lock().unwrap().shown.remove(&id);
         Ok(())
+    }
+
+    async fn make_durable(&self, index: StorageIndex) -> Result<(), BackendError> {
+        self.begin(Call::MakeDurable).await?;
+        self.disk.make_durable(index).await
     }
 
     async fn discard(&self, id: ShareId) -> Result<(), BackendError> {

@@ -145,6 +145,11 @@ impl Backend for Cloud {
         Ok(BTreeSet::new())
     }
 
+    /// An object that can be listed is durable.
+    async fn make_durable(&self, _index: StorageIndex) -> Result<(), BackendError> {
+        Ok(())
+    }
+
     async fn discard(&self, _id: ShareId) -> Result<(), BackendError> {
         Ok(())
     }

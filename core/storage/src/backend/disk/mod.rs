@@ -133,6 +133,10 @@ impl Backend for Disk {
         self.job("list incoming shares", Place::all_incoming).await
     }
 
+    async fn make_durable(&self, index: StorageIndex) -> Result<(), BackendError> {
+        self.job("make shares durable", move |place| place.make_durable(&index)).await
+    }
+
     async fn discard(&self, id: ShareId) -> Result<(), BackendError> {
         self.share_job("discard incoming share", id, move |place| place.remove_incoming(id)).await
     }

@@ -104,23 +104,28 @@ impl Place {
         let (shareset, incoming) = (self.shareset(&id.index), below(self.incoming(), &id.index));
         let name = id.share.to_string();
         let prefix = Prefix::of(&id.index);
-        let directory = self.shares().join(prefix.to_string());
-        if self.files.kind(&directory).is_err() {
+        if self.files.kind(&self.shares().join(prefix.to_string())).is_err() {
             // Somebody else removed it, or it never was.
             lock(&self.durable).remove(&prefix);
         }
         self.files.create_dir_all(&shareset)?;
         self.files.rename(&incoming.join(&name), &shareset.join(&name))?;
-        // The share's own entry, then those of the directories on the way to it. That they were there before does not
-        // make them durable: whoever made them may have died before it came to that.
-        self.files.sync_dir(&shareset)?;
-        self.files.sync_dir(&directory)?;
+        self.make_durable(&id.index)?;
+        // Best effort: other shares of the file may be on their way in.
+        let _ = self.files.remove_dir(&incoming);
+        Ok(())
+    }
+
+    /// Makes the entries of a file's published shares durable, then those of the directories on the way to them. That
+    /// they were there before does not make them so: whoever made them may have died before it came to that.
+    pub fn make_durable(&self, index: &StorageIndex) -> Result<(), StorageError> {
+        let prefix = Prefix::of(index);
+        self.files.sync_dir(&self.shareset(index))?;
+        self.files.sync_dir(&self.shares().join(prefix.to_string()))?;
         if !lock(&self.durable).contains(&prefix) {
             self.files.sync_dir(&self.shares())?;
             lock(&self.durable).insert(prefix);
         }
-        // Best effort: other shares of the file may be on their way in.
-        let _ = self.files.remove_dir(&incoming);
         Ok(())
     }
 
