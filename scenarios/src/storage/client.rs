@@ -58,6 +58,8 @@ struct Upload {
     text: Bytes,
     /// What the server's clock showed when its lease was asked for, if that was at the allocation.
     leased: Option<u64>,
+    /// When it was granted.
+    begun: Instant,
     /// When it last got on.
     progress: Mutex<Instant>,
 }
@@ -402,7 +404,8 @@ impl StorageClient {
             let text = text_of(step.file, share, step.text, 0, step.length);
             let leased = (step.length == 0).then_some(clock);
             let progress = Mutex::new(allocated);
-            let upload = Upload { id: ShareId { index, share }, life, writer, text, leased, progress };
+            let upload =
+                Upload { id: ShareId { index, share }, life, writer, text, leased, begun: now, progress };
             if self.upload_share(step, &upload).await == Ended::Unknown {
                 ended = Ended::Unknown;
                 if !self.plan.retries {
@@ -500,23 +503,23 @@ impl StorageClient {
         offset: u64,
         piece: Bytes,
     ) -> Result<Result<(), ServerError>, Lost> {
-        let begun = self.stage.script.now();
         let answer = self.on_writer(upload, "write", move |writer| {
             Box::pin(async move { writer.write(offset, piece).await })
         });
         let answer = answer.await;
         if let Ok(Err(error)) = &answer {
-            self.judge_refusal(upload, error, begun);
+            self.judge_refusal(upload, error);
         }
         answer
     }
 
-    /// Judges an error about an upload: one that got on too slowly was given up, and an empty one was complete at once.
-    fn judge_refusal(&self, upload: &Upload, error: &ServerError, begun: Instant) {
+    /// Judges an error about an upload: one that got on too slowly was given up, and an empty one was complete at once. What
+    /// went wrong while it was under way may have ended it.
+    fn judge_refusal(&self, upload: &Upload, error: &ServerError) {
         let late = self.stage.script.now() - *lock(&upload.progress) >= self.stage.config.upload_idle;
         match error {
             ServerError::Refused(_) if late || upload.text.is_empty() => {}
-            error => self.judge_error(error, begun),
+            error => self.judge_error(error, upload.begun),
         }
     }
 
@@ -538,7 +541,7 @@ impl StorageClient {
     }
 
     async fn close(&mut self, upload: &Upload) -> Ended {
-        let (begun, clock) = (self.stage.script.now(), self.stage.clock());
+        let clock = self.stage.clock();
         let answer = self.on_writer(upload, "close", |writer| Box::pin(async move { writer.close().await }));
         let answer = answer.await;
         let clock = self.stage.clock_since(clock);
@@ -556,7 +559,7 @@ impl StorageClient {
                 Ended::Answered
             }
             Ok(Err(error)) => {
-                self.judge_refusal(upload, &error, begun);
+                self.judge_refusal(upload, &error);
                 self.forget_writer(upload);
                 Ended::Answered
             }
@@ -568,7 +571,6 @@ impl StorageClient {
         if let Some(life) = self.stage.life() {
             life.watch.wishes_away(upload.id);
         }
-        let begun = self.stage.script.now();
         let answer = self.on_writer(upload, "abort", |writer| Box::pin(async move { writer.abort().await }));
         let answer = answer.await;
         match answer {
@@ -581,7 +583,7 @@ impl StorageClient {
                 Ended::Answered
             }
             Ok(Err(error)) => {
-                self.judge_refusal(upload, &error, begun);
+                self.judge_refusal(upload, &error);
                 Ended::Answered
             }
             Err(_) => Ended::Unknown,

@@ -102,7 +102,7 @@ impl Menu {
             (0..dice.weighted(&[(3, 1), (4, 2), (2, 3)]).to_owned()).map(|_| scene.client(dice)).collect();
         let operator = self.operator(dice, &scene);
         let finale = *dice.weighted(&[(6, Finale::Plain), (2, Finale::Again), (1, Finale::Rebuild)]);
-        let faults = self.faults(dice, clients.len() as u64, server.cloud.is_some());
+        let faults = self.faults(dice, clients.len() as u64, server.cloud.is_some(), server.lazy_sync);
         let job_us = *dice.weighted(&[(3, 0), (1, 100), (1, 5_000)]);
         (StorageWorkload { server, clients, operator, finale }, faults, Knobs { job_us })
     }
@@ -149,7 +149,7 @@ impl Menu {
         (0..=scene.few).map(deed).collect()
     }
 
-    fn faults(&self, dice: &mut Dice, clients: u64, cloud: bool) -> Vec<Fault> {
+    fn faults(&self, dice: &mut Dice, clients: u64, cloud: bool, lazy_sync: bool) -> Vec<Fault> {
         let mut faults = Vec::new();
         if dice.chance(1, 5) {
             return faults;
@@ -181,7 +181,11 @@ impl Menu {
             let times = *dice.weighted(&[(3, 1), (1, 2), (3, 4)]);
             faults.extend((nth..nth + times).map(|nth| Fault::at(kind, 0, nth, effect)));
         }
-        let disk = some(dice, self.disk);
+        let mut disk = some(dice, self.disk);
+        if lazy_sync {
+            // A database that fails falls back to what was durable, and that may be a while ago (§13).
+            disk.retain(|kind| !matches!(*kind, "disk-error" | "no-space" | "full-disk"));
+        }
         for _ in 0..if disk.is_empty() { 0 } else { 1 + dice.below(3) } {
             let kind = *dice.pick(&disk);
             let op = if dice.chance(3, 4) { DiskOp::Change } else { DiskOp::Read };

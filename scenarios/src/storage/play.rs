@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use protocol::StorageIndex;
 use protocol::server::{Allocate, LeaseSecret, ShareNumber, StorageServer};
+use runtime::Instant;
 use seedgrid::case::Case;
 use seedgrid::world::World;
 use storage::share::{Kind, ShareId};
@@ -20,6 +21,8 @@ use super::workload::{FILES, Finale, SLOTS, StorageWorkload, index_of};
 
 /// How many crawls there are before everything must be in order: what makes no share is watched for one.
 const CRAWLS: u32 = 4;
+/// So many cycles after a step of the clock, leases end again for certain.
+const SUSPENDED: u32 = 3;
 /// What one step of a client may take at the most, its own waits aside.
 const STEP: Duration = Duration::from_secs(6 * 3600);
 /// The longest that the time after all steps may take, crawls aside.
@@ -31,7 +34,7 @@ const IDLE: Duration = Duration::from_secs(1800 + 120);
 pub async fn play(case: Arc<Case>, world: World) {
     let workload = case.workload.of::<StorageWorkload>();
     let stage = Arc::new(Stage::set(&case, world, secrets(workload)));
-    world.must_end_within(bound(workload));
+    world.must_end_within(bound(workload) + stage.last_step + stage.config.crawl.cycle * SUSPENDED);
     stage.keep_up();
     stage.begin().await;
     let people = stage.script.scope();
@@ -81,6 +84,11 @@ async fn come_to_rest(stage: &Arc<Stage>) {
     stage.server.stage(CRAWLING);
     stage.up().await;
     stage.script.sleep(IDLE).await;
+    // After a step of the clock no lease ends for a while.
+    if !stage.last_step.is_zero() {
+        let steady = Instant::default() + stage.last_step + stage.config.crawl.cycle * SUSPENDED;
+        stage.script.sleep_until(steady).await;
+    }
     wait_for_crawls(stage, CRAWLS).await;
     let mut model = stage.model();
     model.slots.values_mut().for_each(|slots| slots.cut_off());
@@ -95,6 +103,7 @@ async fn wait_for_crawls(stage: &Stage, crawls: u32) {
 /// Checks everything when nothing is under way.
 async fn check_at_rest(stage: &Arc<Stage>) -> Option<Seen> {
     let life = stage.life()?;
+    let promises = stage.model().leases.clone();
     let seen = stage.look(&life).await?;
     let clock = stage.clock();
     let crawled = clock.saturating_sub(stage.config.crawl.cycle.as_secs() * 2 + 3600);
@@ -114,7 +123,7 @@ async fn check_at_rest(stage: &Arc<Stage>) -> Option<Seen> {
     stage.judge("kept", oracle::kept::check_there(&stage.model(), &seen));
     stage.judge(
         "promised",
-        oracle::promised::check_promised(&stage.model(), seen.rows.keys().copied(), &seen),
+        oracle::promised::check_promised(&promises, &stage.model(), seen.rows.keys().copied(), &seen),
     );
     stage.judge("reserved", oracle::reserved::check_none_reserved(&life.server.uploads()));
     stage.check_crawling(&life);

@@ -61,6 +61,10 @@ pub struct Stage {
     forgetful: bool,
     /// The disk fails now and then, until it is healed.
     sick: bool,
+    /// The disk does anything but what it should, short of a crash, until it is healed.
+    hampered: bool,
+    /// When the clock is set last.
+    pub last_step: Duration,
     healed: AtomicBool,
     /// Somebody starts the server, or stops it.
     starting: tokio::sync::Mutex<()>,
@@ -105,6 +109,11 @@ impl Stage {
         let fails = |fault: &Fault| {
             matches!(fault, Fault::Disk { effect: DiskEffect::Fail { .. } | DiskEffect::Full { .. }, .. })
         };
+        let hampers = |fault: &Fault| matches!(fault, Fault::Disk { effect, .. } if !matches!(effect, DiskEffect::Crash { .. }));
+        let step = |fault: &Fault| match fault {
+            Fault::Clock { at_us, .. } => Some(Duration::from_micros(*at_us)),
+            _ => None,
+        };
         if workload.operator.iter().any(|deed| deed.what == Happening::PowerLoss) {
             server.disk().track();
         }
@@ -118,6 +127,8 @@ impl Stage {
             seed: case.seed,
             forgetful: plan.lazy_sync && (case.faults.iter().any(power) || !workload.operator.is_empty()),
             sick: case.faults.iter().any(fails),
+            hampered: case.faults.iter().any(hampers),
+            last_step: case.faults.iter().filter_map(step).max().unwrap_or_default(),
             healed: AtomicBool::new(false),
             starting: tokio::sync::Mutex::default(),
             stopped: AtomicBool::new(false),
@@ -340,7 +351,10 @@ impl Stage {
         if troubled {
             self.trouble();
         }
-        self.judge("settled", oracle::settled::check_settled(&seen, troubled || self.store.is_some()));
+        // What failed while it started is finished later.
+        if !troubled && (!self.hampered || self.is_healed()) {
+            self.judge("settled", oracle::settled::check_settled(&seen, self.store.is_some()));
+        }
         self.judge("kept", oracle::kept::check_there(&self.model(), &seen));
     }
 
@@ -400,6 +414,7 @@ impl Stage {
         self.note_failures();
         let Some(life) = self.life() else { return };
         let (uploads, shares) = (life.server.uploads(), self.model().numbers());
+        let promises = self.model().leases.clone();
         let Some(seen) = self.look_up(index).await else { return };
         self.clock();
         self.judge("rows", oracle::rows::check_rows(&seen));
@@ -416,7 +431,7 @@ impl Stage {
             lock(&self.leases).check(same, &seen)
         };
         self.judge("renewed", renewed);
-        self.judge("promised", oracle::promised::check_promised(&self.model(), ids(), &seen));
+        self.judge("promised", oracle::promised::check_promised(&promises, &self.model(), ids(), &seen));
         self.check_crawling(&life);
     }
 

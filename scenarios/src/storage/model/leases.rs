@@ -61,7 +61,10 @@ impl Leases {
             // It may have been deleted and be another share by now, whose lease is a new one.
             self.promises.remove(&id);
         }
+        let (expiry, epoch) = (self.expiry, self.epoch);
         let promise = self.promises.entry(id).or_insert(new);
+        // The older lease may be another one, which ends by itself.
+        promise.expires = ends(*promise, expiry, epoch);
         promise.renewed = promise.renewed.max(new.renewed);
         promise.expires = promise.expires.max(new.expires);
     }
@@ -109,5 +112,15 @@ impl Leases {
     /// No lease that the share can have is over yet: it must not have been deleted, and one that has none must have been.
     pub fn ends(&self) -> bool {
         self.expiry != Expiry::Never
+    }
+}
+
+/// When a lease ends that is not renewed: at its time, or when it was renewed too long ago.
+fn ends(promise: Promise, expiry: Expiry, epoch: u64) -> u64 {
+    match expiry {
+        Expiry::Never | Expiry::Age => promise.expires,
+        Expiry::Days(days) => promise.expires.min(promise.renewed + days * DAY),
+        Expiry::CutOffDay(day) if promise.renewed < epoch + day * DAY => promise.renewed,
+        Expiry::CutOffDay(_) => promise.expires,
     }
 }

@@ -5,15 +5,23 @@ use storage::share::ShareId;
 
 use crate::storage::look::Seen;
 use crate::storage::model::Model;
+use crate::storage::model::leases::Leases;
 
-/// Checks the leases of shares that must be there. A lease of another account that lasts as long will do.
-pub fn check_promised(model: &Model, ids: impl Iterator<Item = ShareId>, seen: &Seen) -> Result<(), String> {
+/// Checks the leases of shares that must be there. A lease of another account that lasts as long will do. `before` are the
+/// promises as they were when the look began: what was promised since need not have been seen.
+pub fn check_promised(
+    before: &Leases,
+    model: &Model,
+    ids: impl Iterator<Item = ShareId>,
+    seen: &Seen,
+) -> Result<(), String> {
     for id in ids.filter(|id| model.is_certain(*id) && !model.unnoticed.contains(id)) {
-        let Some(promise) = model.leases.promise(id) else { continue };
+        let (Some(before), Some(promise)) = (before.promise(id), model.leases.promise(id)) else { continue };
+        let until = before.expires.min(promise.expires);
         let leases = seen.leases.get(&id).cloned().unwrap_or_default();
-        let lasts = |expires: Option<u64>| expires.is_none_or(|expires| expires >= promise.expires);
+        let lasts = |expires: Option<u64>| expires.is_none_or(|expires| expires >= until);
         if !leases.values().any(|lease| lasts(lease.expires)) {
-            return Err(format!("share {id} is promised until {}, and has {leases:?}", promise.expires));
+            return Err(format!("share {id} is promised until {until}, and has {leases:?}"));
         }
     }
     Ok(())
