@@ -518,6 +518,8 @@ impl StorageClient {
     fn judge_refusal(&self, upload: &Upload, error: &ServerError) {
         let late = self.stage.script.now() - *lock(&upload.progress) >= self.stage.config.upload_idle;
         match error {
+            // Somebody has meddled with it.
+            ServerError::Refused(_) if self.stage.model().is_wild(upload.id) => {}
             ServerError::Refused(_) if late || upload.text.is_empty() => {}
             error => self.judge_error(error, upload.begun),
         }

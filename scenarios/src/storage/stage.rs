@@ -63,6 +63,8 @@ pub struct Stage {
     sick: bool,
     /// The disk does anything but what it should, short of a crash, until it is healed.
     hampered: bool,
+    /// When the clock is set, and what it shows just before.
+    peaks: Vec<(Duration, u64)>,
     /// When the clock is set last.
     pub last_step: Duration,
     healed: AtomicBool,
@@ -127,6 +129,7 @@ impl Stage {
             seed: case.seed,
             forgetful: plan.lazy_sync && (case.faults.iter().any(power) || !workload.operator.is_empty()),
             sick: case.faults.iter().any(fails),
+            peaks: peaks(&case.faults, epoch),
             hampered: case.faults.iter().any(hampers),
             last_step: case.faults.iter().filter_map(step).max().unwrap_or_default(),
             healed: AtomicBool::new(false),
@@ -154,7 +157,11 @@ impl Stage {
     /// What the server's wall clock shows, in seconds. The model learns of it.
     pub fn clock(&self) -> u64 {
         let clock = self.server.runtime().unix_time().as_secs();
-        self.model().tick(clock);
+        let now = self.script.now() - Instant::default();
+        let mut model = self.model();
+        // What it showed before it was set back counts, though nobody looked.
+        self.peaks.iter().filter(|(at, _)| *at <= now).for_each(|(_, shown)| model.tick(*shown));
+        model.tick(clock);
         clock
     }
 
@@ -455,6 +462,26 @@ impl Stage {
     pub fn forget_all_leases(&self) {
         lock(&self.leases).forget_all();
     }
+}
+
+/// When the server's clock is set, and what it shows just before. `epoch` is what it shows at the start.
+fn peaks(faults: &[Fault], epoch: u64) -> Vec<(Duration, u64)> {
+    let mut steps: Vec<(u64, i64)> = faults
+        .iter()
+        .filter_map(|fault| match fault {
+            Fault::Clock { at_us, step_s, .. } => Some((*at_us, *step_s)),
+            _ => None,
+        })
+        .collect();
+    steps.sort();
+    let mut set = 0;
+    let peak = |(at_us, step_s): (u64, i64)| {
+        let at = Duration::from_micros(at_us);
+        let shown = (epoch + at.as_secs()).saturating_add_signed(set);
+        set += step_s;
+        (at, shown)
+    };
+    steps.into_iter().map(peak).collect()
 }
 
 /// Locks what no panic can leave half changed.
