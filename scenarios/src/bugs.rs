@@ -188,6 +188,7 @@ pub const BUGS: &[KnownBug] = &[
             Sign::Violated { oracle: "visible" },
             Sign::Violated { oracle: "handles" },
             Sign::Violated { oracle: "kept" },
+            Sign::Violated { oracle: "answers" },
         ],
     },
     KnownBug {
