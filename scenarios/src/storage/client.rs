@@ -27,6 +27,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// A client that dawdles writes something so often, for so long.
 const DAWDLE: (u32, Duration) = (12, Duration::from_secs(1200));
 
+/// An offset that no mutable share reaches.
+const TOO_FAR: u64 = 1 << 60;
+
 /// Who waits so long waits for a crawl.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -89,10 +92,10 @@ impl StorageClient {
     pub async fn live(mut self) {
         for step in std::mem::take(&mut self.plan.steps) {
             let wait = Duration::from_millis(step.after_ms);
-            if wait > LONG {
+            if wait > LONG || step.crawl_ms.is_some() {
                 self.stage.server.stage(CRAWLING);
             }
-            self.stage.script.sleep(wait).await;
+            self.stage.wait(step.after_ms, step.crawl_ms).await;
             self.stage.server.stage(step.protocol());
             let mut tries = 0;
             while self.take(&step).await == Ended::Unknown {
@@ -742,6 +745,9 @@ impl StorageClient {
         if !SLOTS.contains(&step.file) && !self.has_immutable(step) {
             return Ended::Answered;
         }
+        if step.too_far {
+            return self.write_too_far(step).await;
+        }
         let enabler = write_enabler(step.file, step.stranger);
         let secret = renew_secret(self.number);
         let work: BTreeMap<_, _> =
@@ -790,6 +796,37 @@ impl StorageClient {
             self.stage.check_file(index).await;
         }
         ended
+    }
+
+    /// A write with one byte too many: as far as the model is concerned, nothing happens.
+    async fn write_too_far(&self, step: &Step) -> Ended {
+        let begun = self.stage.script.now();
+        let with_one_more = |share: &ShareNumber| {
+            let mut work = self.test_and_write(step, *share);
+            work.writes.push((TOO_FAR, Bytes::from_static(b"!")));
+            (*share, work)
+        };
+        let secret = renew_secret(self.number);
+        let request = ReadTestWrite {
+            index: index_of(step.file),
+            write_enabler: write_enabler(step.file, step.stranger),
+            renew: secret,
+            cancel: secret,
+            shares: step.shares.iter().map(with_one_more).collect(),
+            reads: Vec::new(),
+        };
+        let answer = self.stage.call(self.number, "write slots", None, move |life| {
+            Box::pin(async move { life.server.read_test_write(request).await })
+        });
+        match answer.await {
+            Ok(Ok(written)) if written.success => {
+                self.judge("slots", Err(format!("a byte was written at {TOO_FAR}, where no share has any")));
+            }
+            Ok(Ok(_) | Err(ServerError::Refused(_))) => {}
+            Ok(Err(error)) => self.judge_error(&error, begun),
+            Err(_) => return Ended::Unknown,
+        }
+        Ended::Answered
     }
 
     /// A write to a file whose shares are immutable: it must fail, and make nothing.

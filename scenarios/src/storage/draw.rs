@@ -4,6 +4,7 @@ use protocol::server::ShareNumber;
 use seedgrid::case::Dice;
 use seedgrid::fault::{DiskEffect, DiskError, DiskOp, Fault};
 use seedgrid::world::Knobs;
+use storage::config::LEASE;
 
 use super::workload::{
     ClientPlan, DAY, Deed, End, Expiry, FILES, Finale, Happening, Order, SLOTS, ServerPlan, Step,
@@ -33,6 +34,9 @@ pub struct Menu {
     pub expiry: u64,
     /// How many cases of eight wait for days.
     pub patience: u64,
+    /// How many steps and deeds of eight wait for the crawler. With any, the backend is slow, all files are under one
+    /// prefix, and who waits for days waits until a lease is over: everybody meets in a crawl.
+    pub crawls: u64,
 }
 
 /// Every kind of step, in a mix of which each kind comes to something.
@@ -80,6 +84,7 @@ impl Menu {
         cloud: 3,
         expiry: 5,
         patience: 3,
+        crawls: 0,
     };
 
     /// Clients, and nothing that goes wrong.
@@ -114,6 +119,12 @@ impl Menu {
         let ages =
             [(4, Expiry::Age), (1, Expiry::Days(10)), (1, Expiry::Days(40)), (1, Expiry::CutOffDay(20))];
         let expiry = *dice.weighted(&ages);
+        // The slower its calls, the longer a crawl is at it.
+        let slowness: &[u64] = if self.crawls > 0 {
+            &[1_000, 50_000, 1_000_000, 1_000_000]
+        } else {
+            &[0, 0, 1_000, 50_000, 1_000_000]
+        };
         ServerPlan {
             cloud,
             lazy_sync: dice.chance(1, 6),
@@ -125,7 +136,7 @@ impl Menu {
             read_only: dice.chance(1, 20),
             replaces_corrupt: dice.chance(1, 4),
             latency_us: *dice.pick(&[0, 0, 500, 20_000]),
-            backend_us: *dice.pick(&[0, 0, 1_000, 50_000, 1_000_000]),
+            backend_us: *dice.pick(slowness),
         }
     }
 
@@ -140,11 +151,13 @@ impl Menu {
             let by = match what {
                 Happening::Truncate => *dice.pick(&[0, 2, 11, 12, 50, 99]),
                 Happening::CopyIn => *dice.pick(&[1, 500, 1300]),
+                Happening::Outage => *dice.pick(&[1, 5, 40, 600]),
                 _ => 0,
             };
             let file = scene.file(dice);
             let share = u64::from(scene.share(dice));
-            Deed { after_ms: scene.pause(dice), what, file, share, by }
+            let (after_ms, crawl_ms) = (scene.pause(dice), scene.crawl(dice));
+            Deed { after_ms, crawl_ms, what, file, share, by }
         };
         (0..=scene.few).map(deed).collect()
     }
@@ -169,6 +182,12 @@ impl Menu {
         let backend = some(dice, self.backend);
         for _ in 0..if backend.is_empty() { 0 } else { dice.below(4) } {
             faults.push(Fault::at("backend", 0, 1 + dice.skewed(7) as u32, dice.pick::<&str>(&backend)));
+        }
+        for _ in 0..if backend.is_empty() { 0 } else { dice.below(3) } {
+            // Often the next attempts fail as well.
+            let (nth, times) = (1 + dice.skewed(2) as u32, *dice.weighted(&[(3, 1), (1, 2), (1, 4)]));
+            let effect = *dice.pick::<&str>(&backend);
+            faults.extend((nth..nth + times).map(|nth| Fault::at(witness::DELETIONS, 0, nth, effect)));
         }
         let store = some(dice, self.store);
         for _ in 0..if store.is_empty() || !cloud { 0 } else { dice.below(6) } {
@@ -201,6 +220,14 @@ impl Menu {
     }
 }
 
+/// How long a lease is good for, in seconds.
+fn life(expiry: Expiry) -> u64 {
+    match expiry {
+        Expiry::Never | Expiry::Age => LEASE,
+        Expiry::Days(days) | Expiry::CutOffDay(days) => days * DAY,
+    }
+}
+
 fn disk_effect(dice: &mut Dice, kind: &str) -> DiskEffect {
     use seedgrid::fault::CrashKind;
     let survivors = *dice.weighted(&[(1, 0), (1, 1), (4, 2)]);
@@ -222,6 +249,8 @@ struct Scene {
     shares: Vec<ShareNumber>,
     /// Waits between steps, in milliseconds.
     pauses: Vec<(u64, u64)>,
+    /// How many of eight wait for the crawler then, and how much of a crawl is worth meeting, in milliseconds.
+    crawls: (u64, u64),
     sizes: Vec<u64>,
     ends: Vec<(u64, End)>,
     order: Vec<(u64, Order)>,
@@ -235,7 +264,7 @@ impl Scene {
         if steps.is_empty() {
             steps = menu.steps.to_vec();
         }
-        let mut files: Vec<u64> = (0..FILES).collect();
+        let mut files: Vec<u64> = if menu.crawls > 0 { vec![0, 1, 2] } else { (0..FILES).collect() };
         dice.shuffle(&mut files);
         files.truncate(dice.between(1, 3) as usize);
         let mut shares = vec![0, 1, 2, 10, 11, 100];
@@ -252,6 +281,13 @@ impl Scene {
         if patient && pauses.len() > 5 {
             let days = [(1, DAY), (1, 11 * DAY), (3, 32 * DAY), (1, 61 * DAY), (1, 100 * DAY)];
             pauses.extend(days.map(|(weight, seconds)| (weight, seconds * 1000)));
+        }
+        if menu.crawls > 0 {
+            pauses = vec![(8, 0), (1, 1000), (1, cycle)];
+            if patient {
+                // A crawl later the crawler has seen that the lease is over.
+                pauses.extend([(6, life(server.expiry) * 1000), (1, 61 * DAY * 1000)]);
+            }
         }
         let mut ends = vec![(8, End::Close)];
         ends.extend(
@@ -271,6 +307,7 @@ impl Scene {
             files,
             shares,
             pauses,
+            crawls: (menu.crawls, server.backend_us / 1000),
             sizes,
             ends,
             order,
@@ -289,6 +326,18 @@ impl Scene {
 
     fn pause(&self, dice: &mut Dice) -> u64 {
         *dice.weighted(&self.pauses)
+    }
+
+    /// When to come, seen from the moment at which the crawler sets to work: while it does its first calls, or what they
+    /// have led to, or when what failed in them is tried again.
+    fn crawl(&self, dice: &mut Dice) -> Option<i64> {
+        let (chances, call) = self.crawls;
+        if !dice.chance(chances, 8) {
+            return None;
+        }
+        let (low, high) = *dice.weighted(&[(3, (0, 0)), (3, (-4, 4)), (6, (0, 4)), (1, (0, 60))]);
+        let steps = dice.between(0, 4 * (high - low) as u64) as i64;
+        Some((low * 4 + steps) * call as i64 / 4)
     }
 
     fn client(&mut self, dice: &mut Dice) -> ClientPlan {
@@ -316,6 +365,7 @@ impl Scene {
             shares.push(self.share(dice));
         }
         let mut step = Step { after_ms: self.pause(dice), what, file, ..Step::default() };
+        step.crawl_ms = self.crawl(dice);
         match what {
             What::Upload => {
                 step.shares = shares;
@@ -340,6 +390,7 @@ impl Scene {
                 ]);
                 step.cut = *dice.weighted(&[(6, None), (2, Some(0)), (1, Some(2)), (1, Some(700))]);
                 step.stranger = dice.chance(1, 16);
+                step.too_far = dice.chance(1, 16);
             }
             What::Read | What::ReadSlot => {
                 step.shares = if what == What::Read { shares } else { vec![shares[0]] };

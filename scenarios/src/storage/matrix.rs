@@ -66,7 +66,7 @@ impl MatrixScenario {
             Step { after_ms: 40 * DAY_MS, ..step(What::List) },
             upload(0, End::Close),
         ];
-        let copied = Deed { after_ms: 30_000, what: Happening::CopyIn, file: 1, share: 5, by: 0 };
+        let copied = Deed { after_ms: 30_000, what: Happening::CopyIn, file: 1, share: 5, ..Deed::default() };
         StorageWorkload {
             server: ServerPlan {
                 cloud: self.cloud.then_some(CHUNK),

@@ -47,7 +47,7 @@ pub struct StorageScenario {
 }
 
 /// Every storage scenario.
-pub static SCENARIOS: [&dyn Scenario; 12] = [
+pub static SCENARIOS: [&dyn Scenario; 13] = [
     &StorageScenario {
         name: "lease-mixed",
         about: "the standard storage scenario: clients, crawls, crashes, faults of everything",
@@ -88,6 +88,31 @@ pub static SCENARIOS: [&dyn Scenario; 12] = [
             store: store::TROUBLES,
             expiry: 7,
             patience: 6,
+            ..Menu::CALM
+        },
+    },
+    &StorageScenario {
+        name: "lease-races",
+        about: "clients, operator and outages come in the very midst of a crawl that takes its time",
+        menu: Menu {
+            steps: &[
+                (6, What::Upload),
+                (4, What::Renew),
+                (2, What::Touch),
+                (1, What::List),
+                (1, What::Read),
+                (4, What::Write),
+            ],
+            deeds: &[
+                (4, Happening::Outage),
+                (3, Happening::CopyIn),
+                (1, Happening::Restart),
+                (1, Happening::Crash),
+            ],
+            backend: witness::TROUBLES,
+            expiry: 6,
+            patience: 6,
+            crawls: 6,
             ..Menu::CALM
         },
     },

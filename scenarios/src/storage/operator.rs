@@ -20,7 +20,7 @@ const SIZE: i64 = 700;
 /// Does all deeds, one after the other.
 pub async fn operate(stage: Arc<Stage>, deeds: Vec<Deed>) {
     for deed in deeds {
-        stage.script.sleep(Duration::from_millis(deed.after_ms)).await;
+        stage.wait(deed.after_ms, deed.crawl_ms).await;
         stage.world.took_effect(name(deed.what));
         tracing::debug!(target: "operator", file = deed.file, share = deed.share, "{:?}", deed.what);
         match deed.what {
@@ -31,6 +31,7 @@ pub async fn operate(stage: Arc<Stage>, deeds: Vec<Deed>) {
             Happening::Crash => stage.crash(false),
             Happening::PowerLoss => stage.crash(true),
             Happening::DropDatabase => drop_database(&stage).await,
+            Happening::Outage => stage.outage(Duration::from_secs(deed.by.unsigned_abs())),
             _ => tamper(&stage, &deed),
         }
     }
@@ -48,6 +49,7 @@ pub fn name(what: Happening) -> &'static str {
         Happening::Truncate => "cut-header",
         Happening::SpoilHeader => "spoil-header",
         Happening::DropDatabase => "drop-database",
+        Happening::Outage => "backend-outage",
     }
 }
 

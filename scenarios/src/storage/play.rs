@@ -63,18 +63,23 @@ fn secrets(workload: &StorageWorkload) -> Vec<LeaseSecret> {
 
 /// How long a case may take.
 fn bound(workload: &StorageWorkload) -> Duration {
+    let cycle = Duration::from_secs(workload.server.crawl_after_s + workload.server.crawl_every_s);
+    let wait = |after_ms: u64, crawl_ms: Option<i64>| {
+        let for_crawl =
+            crawl_ms.map_or(Duration::ZERO, |ms| cycle + Duration::from_millis(ms.unsigned_abs()));
+        Duration::from_millis(after_ms) + for_crawl
+    };
     let steps = workload.clients.iter().flat_map(|client| &client.steps);
     let steps: Duration = steps
         .map(|step| {
             let writing =
                 Duration::from_millis(step.gap_ms) * (step.pieces * step.shares.len() as u64) as u32;
-            Duration::from_millis(step.after_ms) + writing * 3 + STEP
+            wait(step.after_ms, step.crawl_ms) + writing * 3 + STEP
         })
         .sum();
     let deeds: Duration =
-        workload.operator.iter().map(|deed| Duration::from_millis(deed.after_ms) + STEP).sum();
-    let crawls =
-        Duration::from_secs(workload.server.crawl_after_s + workload.server.crawl_every_s) * 6 * CRAWLS;
+        workload.operator.iter().map(|deed| wait(deed.after_ms, deed.crawl_ms) + STEP).sum();
+    let crawls = cycle * 6 * CRAWLS;
     steps + deeds + crawls + QUIET
 }
 

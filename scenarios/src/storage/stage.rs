@@ -18,6 +18,7 @@ use storage::backend::Backend;
 use storage::backend::cloud::Cloud;
 use storage::backend::disk::Disk;
 use storage::config::Config;
+use storage::crawler::Pulse;
 use storage::server::{Server, Setup};
 use storage::share::ShareId;
 
@@ -242,6 +243,33 @@ impl Stage {
         let now = self.script.now();
         self.model().went_down(now, self.forgetful);
         lock(&self.leases).forget_all();
+    }
+
+    /// Waits so many milliseconds, and then, if that is asked for, for the crawler to set to work: until so much later, or
+    /// earlier.
+    pub async fn wait(&self, after_ms: u64, crawl_ms: Option<i64>) {
+        self.script.sleep(Duration::from_millis(after_ms)).await;
+        let Some(offset) = crawl_ms else { return };
+        let pulse = self.life().and_then(|life| life.server.crawler());
+        // One that works already is met at once.
+        let begins = match pulse {
+            Some(Pulse::SleepsUntil(until)) => until,
+            Some(Pulse::WorksSince(_)) | None => self.script.now(),
+        };
+        let distance = Duration::from_millis(offset.unsigned_abs());
+        let moment = if offset < 0 {
+            Instant::default() + (begins - Instant::default()).saturating_sub(distance)
+        } else {
+            begins + distance
+        };
+        self.script.sleep_until(moment).await;
+    }
+
+    /// Nobody reaches the backend for so long, unless the server starts anew.
+    pub fn outage(&self, length: Duration) {
+        if let Some(life) = self.life().filter(|_| !self.is_healed()) {
+            life.watch.goes_out(self.script.now() + length);
+        }
     }
 
     /// Takes the server's machine down, as a crash of its process or as a loss of power.

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::StorageIndex;
 use protocol::server::ShareNumber;
-use runtime::Runtime;
+use runtime::{Instant, Runtime};
 use seedgrid::world::{Actor, World};
-use storage::backend::{Backend, BackendError, Body, Incoming, Progress, SlotChange, WriteEnabler};
+use storage::backend::{Backend, BackendError, Body, Incoming, Progress, SlotChange, Survey, WriteEnabler};
 use storage::database::{AccountId, Database, Lease, Row};
 use storage::share::{Kind, Prefix, ShareId};
 
@@ -21,6 +21,9 @@ use super::workload::ServerPlan;
 
 /// What can become of a call to the backend.
 pub const TROUBLES: &[&str] = &["backend-slow", "backend-late", "backend-fails"];
+
+/// Deletions are counted apart from the other calls.
+pub const DELETIONS: &str = "backend-delete";
 
 /// How long a slow call takes.
 const SLOW: Duration = Duration::from_secs(12);
@@ -54,6 +57,8 @@ struct State {
     wished: BTreeSet<ShareId>,
     /// Something failed since this was last asked.
     failed: bool,
+    /// Nothing reaches the backend until then.
+    out_until: Option<Instant>,
 }
 
 impl Watch {
@@ -72,6 +77,11 @@ impl Watch {
     /// Ends all trouble.
     pub fn heal(&self) {
         self.lock().healed = true;
+    }
+
+    /// No call reaches the backend before `until`.
+    pub fn goes_out(&self, until: Instant) {
+        self.lock().out_until = Some(until);
     }
 
     /// A client asks for the deletion of a share, or gives its upload up.
@@ -105,6 +115,11 @@ impl Watch {
         }
     }
 
+    fn is_out(&self) -> bool {
+        let state = self.lock();
+        !state.healed && state.out_until.is_some_and(|until| self.runtime.now() < until)
+    }
+
     /// What the database says of a share; nothing while the server starts, or when the database fails.
     async fn row(&self, id: ShareId) -> Option<(Option<Row>, BTreeMap<AccountId, Lease>)> {
         let database = self.lock().database.clone()?;
@@ -114,6 +129,15 @@ impl Watch {
     /// Carries a call out: late, slowly, or not at all.
     async fn carry_out<T>(
         &self,
+        work: impl Future<Output = Result<T, BackendError>>,
+    ) -> Result<T, BackendError> {
+        self.carry_out_of_kind("backend", work).await
+    }
+
+    /// Carries out a call of a kind that is counted.
+    async fn carry_out_of_kind<T>(
+        &self,
+        kind: &'static str,
         work: impl Future<Output = Result<T, BackendError>>,
     ) -> Result<T, BackendError> {
         let (healed, nth) = {
@@ -127,14 +151,13 @@ impl Watch {
         if !before.is_zero() {
             self.runtime.sleep(before).await;
         }
-        let trouble = if healed { None } else { self.world.fault("backend", 0, TROUBLES) };
-        match trouble {
-            Some("backend-slow") => self.runtime.sleep(SLOW).await,
-            Some("backend-fails") => {
-                self.lock().failed = true;
-                return Err(BackendError::Failed("injected".into()));
-            }
-            _ => {}
+        let trouble = if healed { None } else { self.world.fault(kind, 0, TROUBLES) };
+        if trouble == Some("backend-slow") {
+            self.runtime.sleep(SLOW).await;
+        }
+        if trouble == Some("backend-fails") || self.is_out() {
+            self.lock().failed = true;
+            return Err(BackendError::Failed("injected".into()));
         }
         let result = work.await;
         let after = if trouble == Some("backend-late") { after + SLOW } else { after };
@@ -218,6 +241,16 @@ impl Backend for Watched {
         self.watch.carry_out(self.backend.list(index)).await
     }
 
+    /// The backend's own, and then one call more for each file: any of them may be slow, or fail.
+    async fn survey(&self, prefix: Prefix) -> Result<Survey, BackendError> {
+        let surveyed = self.watch.carry_out(self.backend.survey(prefix)).await?;
+        let mut survey = Survey::new();
+        for (index, bodies) in surveyed {
+            survey.insert(index, self.watch.carry_out(std::future::ready(bodies)).await);
+        }
+        Ok(survey)
+    }
+
     async fn read(&self, id: ShareId, offset: u64, length: u64) -> Result<Bytes, BackendError> {
         self.watch.carry_out(self.backend.read(id, offset, length)).await
     }
@@ -244,7 +277,7 @@ impl Backend for Watched {
         };
         self.watch.judge("handles", oracle::handles::check_deletion(id, live, writes));
         self.check_delete(id).await;
-        let result = self.watch.carry_out(self.backend.delete(id, epoch)).await;
+        let result = self.watch.carry_out_of_kind(DELETIONS, self.backend.delete(id, epoch)).await;
         // A lease that came meanwhile came to a share that is no more.
         self.check_delete(id).await;
         result

@@ -114,6 +114,9 @@ pub struct Step {
     /// It waits so many milliseconds first.
     #[serde(skip_serializing_if = "is_zero")]
     pub after_ms: u64,
+    /// Then for the crawler to set to work, and so many milliseconds longer; or less long, when negative.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crawl_ms: Option<i64>,
     /// What it does.
     #[serde(rename = "do")]
     pub what: What,
@@ -153,6 +156,9 @@ pub struct Step {
     /// With the wrong write enabler.
     #[serde(skip_serializing_if = "is_false")]
     pub stranger: bool,
+    /// A write has one more byte, where no share can have any: the server must refuse all of it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub too_far: bool,
 }
 
 /// What a client does.
@@ -234,6 +240,9 @@ pub struct Deed {
     /// So many milliseconds after the last.
     #[serde(skip_serializing_if = "is_zero")]
     pub after_ms: u64,
+    /// Then when the crawler has set to work, and so many milliseconds later; or earlier, when negative.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crawl_ms: Option<i64>,
     /// What.
     #[serde(rename = "do")]
     pub what: Happening,
@@ -271,6 +280,8 @@ pub enum Happening {
     SpoilHeader,
     /// The server is stopped, the lease database deleted, and the server started.
     DropDatabase,
+    /// The backend is out of reach for `by` seconds.
+    Outage,
 }
 
 /// What is tried at the end, when all is quiet.
@@ -288,6 +299,9 @@ pub enum Finale {
 
 /// How many files there are.
 pub const FILES: u64 = 5;
+
+/// The longest outage, in seconds.
+const OUTAGE: i64 = 3600;
 
 /// The files whose shares are mutable; those of the others are immutable.
 pub const SLOTS: [u64; 2] = [2, 4];
@@ -326,6 +340,9 @@ impl StorageWorkload {
             () if self.operator.iter().any(|deed| deed.share > 255) => Err("a share number above 255".into()),
             () if steps().any(|step| step.offset.max(step.length) > 1 << 16) => {
                 Err("an offset or a length above 65536".into())
+            }
+            () if self.operator.iter().any(|deed| deed.what == Happening::Outage && deed.by > OUTAGE) => {
+                Err(format!("an outage of more than {OUTAGE} seconds"))
             }
             () if self.server.cloud == Some(0) => Err("chunks of 0 bytes".into()),
             () if self.server.crawl_every_s < 2 => Err("a crawl in less than two seconds".into()),

@@ -1,7 +1,7 @@
 //! What clients were promised about leases: for each share, when the lease was last renewed at the least, and until when it
 //! lasts at the least (leasedb-and-storage §4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use storage::config::{LEASE, STARTER_LEASE};
 use storage::share::ShareId;
@@ -17,6 +17,15 @@ pub struct Promise {
     pub expires: u64,
 }
 
+/// Whose lease it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    /// The clients', who are all one account.
+    Clients,
+    /// The server's own, which it gives to a share that it finds.
+    Starter,
+}
+
 /// All promises.
 #[derive(Clone, Debug)]
 pub struct Leases {
@@ -27,9 +36,9 @@ pub struct Leases {
     steady: bool,
     /// The latest that the server's wall clock has ever shown.
     latest: u64,
-    promises: BTreeMap<ShareId, Promise>,
+    promises: BTreeMap<(ShareId, Holder), Promise>,
     /// As they were when the server was last started: what a database without haste may fall back to.
-    at_start: BTreeMap<ShareId, Promise>,
+    at_start: BTreeMap<(ShareId, Holder), Promise>,
 }
 
 impl Leases {
@@ -45,39 +54,43 @@ impl Leases {
 
     /// A client was told that its lease stands, which it asked for when the server's clock showed `clock` or later.
     pub fn renewed(&mut self, id: ShareId, clock: u64) {
-        self.raise(id, Promise { renewed: clock, expires: clock + LEASE });
+        self.raise(id, Holder::Clients, Promise { renewed: clock, expires: clock + LEASE });
     }
 
     /// The server will find a share and give it a lease, when its clock shows `clock` or later; unless that is set back.
     pub fn adopted(&mut self, id: ShareId, clock: u64) {
-        if !self.steady {
-            return;
+        if self.steady {
+            self.raise(id, Holder::Starter, Promise { renewed: clock, expires: clock + STARTER_LEASE });
         }
-        self.raise(id, Promise { renewed: clock, expires: clock + STARTER_LEASE });
     }
 
-    fn raise(&mut self, id: ShareId, new: Promise) {
+    fn raise(&mut self, id: ShareId, holder: Holder, new: Promise) {
         if self.may_be_over(id) {
-            // It may have been deleted and be another share by now, whose lease is a new one.
-            self.promises.remove(&id);
+            // It may have been deleted and be another share by now, whose leases are new ones.
+            self.forget_promises(id);
         }
-        let (expiry, epoch) = (self.expiry, self.epoch);
-        let promise = self.promises.entry(id).or_insert(new);
-        // The older lease may be another one, which ends by itself.
-        promise.expires = ends(*promise, expiry, epoch);
-        promise.renewed = promise.renewed.max(new.renewed);
-        promise.expires = promise.expires.max(new.expires);
+        match self.promise(id, holder) {
+            Some(old) => {
+                let (renewed, expires) = (old.renewed.max(new.renewed), old.expires.max(new.expires));
+                self.promises.insert((id, holder), Promise { renewed, expires });
+            }
+            None => _ = self.promises.insert((id, holder), new),
+        }
     }
 
     /// The share was deleted, or its leases were.
     pub fn forget(&mut self, id: ShareId) {
-        self.promises.remove(&id);
-        self.at_start.remove(&id);
+        self.forget_promises(id);
+        HOLDERS.iter().for_each(|holder| _ = self.at_start.remove(&(id, *holder)));
+    }
+
+    fn forget_promises(&mut self, id: ShareId) {
+        HOLDERS.iter().for_each(|holder| _ = self.promises.remove(&(id, *holder)));
     }
 
     /// The database was deleted: whatever share is there is found again, no earlier than at `clock`.
     pub fn start_afresh(&mut self, clock: u64) {
-        let ids: Vec<_> = self.promises.keys().copied().collect();
+        let ids: BTreeSet<_> = self.promises.keys().map(|(id, _)| *id).collect();
         self.promises.clear();
         ids.into_iter().for_each(|id| self.adopted(id, clock));
         self.at_start = self.promises.clone();
@@ -93,19 +106,23 @@ impl Leases {
         self.promises = self.at_start.clone();
     }
 
-    /// What was promised of a share.
-    pub fn promise(&self, id: ShareId) -> Option<Promise> {
-        self.promises.get(&id).copied()
+    /// What was promised of a lease that is not over yet.
+    pub fn promise(&self, id: ShareId, holder: Holder) -> Option<Promise> {
+        let promise = self.promises.get(&(id, holder)).copied();
+        promise.filter(|promise| !self.is_over(*promise))
     }
 
     /// The share may have been deleted for want of a lease. Without a promise there may never have been one.
     pub fn may_be_over(&self, id: ShareId) -> bool {
-        let promise = self.promises.get(&id);
+        self.ends() && HOLDERS.iter().all(|holder| self.promise(id, *holder).is_none())
+    }
+
+    fn is_over(&self, promise: Promise) -> bool {
         match self.expiry {
             Expiry::Never => false,
-            Expiry::Age => promise.is_none_or(|promise| promise.expires <= self.latest),
-            Expiry::Days(days) => promise.is_none_or(|promise| promise.renewed + days * DAY <= self.latest),
-            Expiry::CutOffDay(day) => promise.is_none_or(|promise| promise.renewed < self.epoch + day * DAY),
+            Expiry::Age => promise.expires <= self.latest,
+            Expiry::Days(days) => promise.renewed + days * DAY <= self.latest,
+            Expiry::CutOffDay(day) => promise.renewed < self.epoch + day * DAY,
         }
     }
 
@@ -115,12 +132,4 @@ impl Leases {
     }
 }
 
-/// When a lease ends that is not renewed: at its time, or when it was renewed too long ago.
-fn ends(promise: Promise, expiry: Expiry, epoch: u64) -> u64 {
-    match expiry {
-        Expiry::Never | Expiry::Age => promise.expires,
-        Expiry::Days(days) => promise.expires.min(promise.renewed + days * DAY),
-        Expiry::CutOffDay(day) if promise.renewed < epoch + day * DAY => promise.renewed,
-        Expiry::CutOffDay(_) => promise.expires,
-    }
-}
+const HOLDERS: [Holder; 2] = [Holder::Clients, Holder::Starter];
