@@ -152,9 +152,11 @@ pub const BUGS: &[KnownBug] = &[
     KnownBug {
         name: "lease-L10",
         about: "a deletion that failed is never tried again",
+        // Its number stays taken: nobody can upload it, and a write to it is refused for ever.
         signs: &[
             Sign::Violated { oracle: "settled" },
             Sign::Violated { oracle: "idle" },
+            Sign::Violated { oracle: "answers" },
             Sign::Violated { oracle: "agreed" },
         ],
     },

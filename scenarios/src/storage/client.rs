@@ -13,6 +13,7 @@ use runtime::Instant;
 use storage::database::Row;
 use storage::share::ShareId;
 
+use super::model::leases::Asked;
 use super::model::shares::Share;
 use super::model::slots::{SlotAnswer, SlotCall, Slots};
 use super::oracle;
@@ -59,8 +60,8 @@ struct Upload {
     life: u64,
     writer: u64,
     text: Bytes,
-    /// What the server's clock showed when its lease was asked for, if that was at the allocation.
-    leased: Option<u64>,
+    /// When its lease was asked for, if that was at the allocation.
+    leased: Option<Asked>,
     /// When it was granted.
     begun: Instant,
     /// When it last got on.
@@ -90,6 +91,7 @@ impl StorageClient {
 
     /// Does all its steps, or as many as come before it goes away.
     pub async fn live(mut self) {
+        let files: BTreeSet<u64> = self.plan.steps.iter().map(|step| step.file).collect();
         for step in std::mem::take(&mut self.plan.steps) {
             let wait = Duration::from_millis(step.after_ms);
             if wait > LONG || step.crawl_ms.is_some() {
@@ -97,6 +99,12 @@ impl StorageClient {
             }
             self.stage.wait(step.after_ms, step.crawl_ms).await;
             self.stage.server.stage(step.protocol());
+            if wait > LONG || step.crawl_ms.is_some() {
+                // What crawls have left of its leases, before it renews them.
+                for file in &files {
+                    self.stage.check_file(index_of(*file)).await;
+                }
+            }
             let mut tries = 0;
             while self.take(&step).await == Ended::Unknown {
                 tries += 1;
@@ -203,12 +211,16 @@ impl StorageClient {
         }
         let after = self.rows(step.file).await;
         self.judge("visible", oracle::visible::check_visible(&told, &before, &after));
-        self.noticed(step.file, &told);
+        self.noticed(life, step.file, &told);
         Some((life, readers))
     }
 
-    /// The server has told of shares that somebody had copied in: they have leases now.
-    fn noticed(&self, file: u64, told: &BTreeSet<ShareNumber>) {
+    /// The server, in this life of it, has told of shares that somebody had copied in: they have leases now.
+    fn noticed(&self, life: u64, file: u64, told: &BTreeSet<ShareNumber>) {
+        if self.stage.life().is_none_or(|present| present.number != life) {
+            // It may have lost its database since.
+            return;
+        }
         let mut model = self.stage.model();
         for share in told {
             let id = ShareId { index: index_of(file), share: *share };
@@ -267,20 +279,20 @@ impl StorageClient {
             model.ids().into_iter().filter(|id| id.index == index && model.is_certain(*id)).collect()
         };
         let begun = self.stage.script.now();
-        let clock = self.stage.clock();
+        let asked = self.stage.asks();
         let (before, question) = (certain(self), self.ask(step.file));
         let answer = self.stage.call(self.number, "add lease", None, move |life| {
             Box::pin(async move { life.server.add_lease(index, secret, secret).await })
         });
         let answer = answer.await;
-        let clock = self.stage.clock_since(clock);
+        let asked = self.stage.since(asked);
         let shares = self.asked(question);
         let after = certain(self);
         match answer {
             Ok(Ok(())) => {
                 let mut model = self.stage.model();
                 for id in before.intersection(&after) {
-                    model.leases.renewed(*id, clock);
+                    model.leases.renewed(*id, asked);
                 }
                 // Success means that there was a share; when only one comes into question, it was that one.
                 let mut possible = shares.iter().filter(|(_, share)| share.wild || !share.may.is_empty());
@@ -288,7 +300,7 @@ impl StorageClient {
                     && !state.wild
                 {
                     let id = ShareId { index, share: *share };
-                    model.leases.renewed(id, clock);
+                    model.leases.renewed(id, asked);
                     model.shares.was_seen(id);
                 }
             }
@@ -311,7 +323,7 @@ impl StorageClient {
         let (index, secret) = (index_of(step.file), renew_secret(self.number));
         let shares: BTreeSet<ShareNumber> = step.shares.iter().copied().collect();
         let before = self.rows(step.file).await;
-        let clock = self.stage.clock();
+        let asked = self.stage.asks();
         let begun = self.stage.script.now();
         for share in &shares {
             let id = ShareId { index, share: *share };
@@ -356,7 +368,7 @@ impl StorageClient {
             })
         });
         let answer = answer.await;
-        let clock = self.stage.clock_since(clock);
+        let asked = self.stage.since(asked);
         let known = self.asked(question);
         for share in &shares {
             *self.stage.model().allocating.entry(ShareId { index, share: *share }).or_default() -= 1;
@@ -383,7 +395,7 @@ impl StorageClient {
         let after = self.rows(step.file).await;
         self.judge("visible", oracle::visible::check_visible(&already, &before, &after));
         self.check_refused(step, &already, &writers, &known, &met);
-        self.noticed(step.file, &already);
+        self.noticed(life, step.file, &already);
         {
             self.stage.note_failures();
             let mut model = self.stage.model();
@@ -393,7 +405,7 @@ impl StorageClient {
             for share in &already {
                 let id = ShareId { index, share: *share };
                 if renewed {
-                    model.leases.renewed(id, clock);
+                    model.leases.renewed(id, asked);
                 }
                 if known.get(share).is_some_and(|share| !share.wild) {
                     model.shares.was_seen(id);
@@ -405,7 +417,7 @@ impl StorageClient {
         let allocated = self.stage.script.now();
         for (share, writer) in writers {
             let text = text_of(step.file, share, step.text, 0, step.length);
-            let leased = (step.length == 0).then_some(clock);
+            let leased = (step.length == 0).then_some(asked);
             let progress = Mutex::new(allocated);
             let upload =
                 Upload { id: ShareId { index, share }, life, writer, text, leased, begun: now, progress };
@@ -546,15 +558,15 @@ impl StorageClient {
     }
 
     async fn close(&mut self, upload: &Upload) -> Ended {
-        let clock = self.stage.clock();
+        let asked = self.stage.asks();
         let answer = self.on_writer(upload, "close", |writer| Box::pin(async move { writer.close().await }));
         let answer = answer.await;
-        let clock = self.stage.clock_since(clock);
+        let asked = self.stage.since(asked);
         match answer {
             Ok(Ok(())) => {
                 {
                     let mut model = self.stage.model();
-                    model.leases.renewed(upload.id, upload.leased.unwrap_or(clock));
+                    model.leases.renewed(upload.id, upload.leased.unwrap_or(asked));
                     if !model.is_wild(upload.id) {
                         model.shares.is_there(upload.id, upload.text.clone());
                     }
@@ -763,7 +775,7 @@ impl StorageClient {
                 }
             }
         }
-        let (begun, clock) = (self.stage.script.now(), self.stage.clock());
+        let (begun, asked) = (self.stage.script.now(), self.stage.asks());
         let call = SlotCall::Write { enabler, shares: work.clone(), reads: reads.clone() };
         let (number, wild) = self.begin_slots(step.file, call);
         let request = ReadTestWrite {
@@ -781,7 +793,7 @@ impl StorageClient {
         if !SLOTS.contains(&step.file) {
             return self.foreign(step, answer);
         }
-        let clock = self.stage.clock_since(clock);
+        let asked = self.stage.since(asked);
         let success = matches!(&answer, Ok(Ok(written)) if written.success);
         let answer =
             answer.map(|answer| answer.map(|written| SlotAnswer::Written(written.success, written.reads)));
@@ -789,7 +801,7 @@ impl StorageClient {
         if success && !deletes {
             let mut model = self.stage.model();
             for share in &step.shares {
-                model.leases.renewed(ShareId { index, share: *share }, clock);
+                model.leases.renewed(ShareId { index, share: *share }, asked);
             }
         }
         if success {
@@ -822,7 +834,7 @@ impl StorageClient {
             Ok(Ok(written)) if written.success => {
                 self.judge("slots", Err(format!("a byte was written at {TOO_FAR}, where no share has any")));
             }
-            Ok(Ok(_) | Err(ServerError::Refused(_))) => {}
+            Ok(Ok(_) | Err(ServerError::Refused(_) | ServerError::WriteEnabler { .. })) => {}
             Ok(Err(error)) => self.judge_error(&error, begun),
             Err(_) => return Ended::Unknown,
         }

@@ -114,7 +114,12 @@ impl Menu {
 
     fn server(&self, dice: &mut Dice, patient: bool) -> ServerPlan {
         // Who waits for days must not sit through thousands of crawls.
-        let cycles = if patient { [5 * DAY, 5 * DAY, 20 * DAY] } else { [600, 3600, 43_200] };
+        let cycles = match (patient, self.crawls) {
+            (false, _) => [600, 3600, 43_200],
+            (true, 0) => [5 * DAY, 5 * DAY, 20 * DAY],
+            // The leases of the last that came are not over when all is quiet.
+            (true, _) => [2 * DAY, 5 * DAY, 5 * DAY],
+        };
         let cloud = dice.chance(self.cloud, 8).then(|| *dice.pick(&[200, 500, 500, 1000]));
         let ages =
             [(4, Expiry::Age), (1, Expiry::Days(10)), (1, Expiry::Days(40)), (1, Expiry::CutOffDay(20))];
@@ -129,7 +134,7 @@ impl Menu {
             cloud,
             lazy_sync: dice.chance(1, 6),
             expiry: if dice.chance(self.expiry, 8) { expiry } else { Expiry::Never },
-            crawl_after_s: *dice.pick(&[1, 10, 600]),
+            crawl_after_s: *dice.pick(if self.crawls > 0 { &[30, 60, 600] } else { &[1, 10, 600] }),
             crawl_every_s: *dice.pick(&cycles),
             small_slices: dice.chance(1, 2),
             reserved: if dice.chance(1, 20) { 1 << 40 } else { 0 },
@@ -141,7 +146,7 @@ impl Menu {
     }
 
     fn operator(&self, dice: &mut Dice, scene: &Scene) -> Vec<Deed> {
-        if self.deeds.is_empty() || dice.chance(1, 3) {
+        if self.deeds.is_empty() || dice.chance(1, if self.crawls > 0 { 6 } else { 3 }) {
             return Vec::new();
         }
         let kinds: Vec<_> = self.deeds.iter().filter(|_| dice.chance(1, 2)).copied().collect();
@@ -156,7 +161,7 @@ impl Menu {
             };
             let file = scene.file(dice);
             let share = u64::from(scene.share(dice));
-            let (after_ms, crawl_ms) = (scene.pause(dice), scene.crawl(dice));
+            let (after_ms, crawl_ms) = (scene.pause(dice), scene.crawl(dice, IN_ITS_MIDST));
             Deed { after_ms, crawl_ms, what, file, share, by }
         };
         (0..=scene.few).map(deed).collect()
@@ -183,10 +188,11 @@ impl Menu {
         for _ in 0..if backend.is_empty() { 0 } else { dice.below(4) } {
             faults.push(Fault::at("backend", 0, 1 + dice.skewed(7) as u32, dice.pick::<&str>(&backend)));
         }
-        for _ in 0..if backend.is_empty() { 0 } else { dice.below(3) } {
+        for _ in 0..if backend.is_empty() { 0 } else { dice.below(4) } {
             // Often the next attempts fail as well.
             let (nth, times) = (1 + dice.skewed(2) as u32, *dice.weighted(&[(3, 1), (1, 2), (1, 4)]));
-            let effect = *dice.pick::<&str>(&backend);
+            let fails = backend.contains(&"backend-fails") && dice.chance(1, 2);
+            let effect = if fails { "backend-fails" } else { *dice.pick::<&str>(&backend) };
             faults.extend((nth..nth + times).map(|nth| Fault::at(witness::DELETIONS, 0, nth, effect)));
         }
         let store = some(dice, self.store);
@@ -219,6 +225,13 @@ impl Menu {
         faults
     }
 }
+
+/// Whoever comes then has done most of a longer work when the crawler looks.
+const NEARLY_DONE: &[(u64, (i64, i64))] = &[(2, (0, 0)), (8, (-5, 0)), (3, (0, 4))];
+/// Whoever comes then waits for the crawler, or finds what it has done and what failed in that.
+const BEHIND_IT: &[(u64, (i64, i64))] = &[(2, (0, 0)), (1, (-4, 2)), (6, (0, 4)), (4, (2, 14))];
+/// Between two calls of the crawler.
+const IN_ITS_MIDST: &[(u64, (i64, i64))] = &[(1, (0, 0)), (1, (-4, 2)), (8, (0, 4))];
 
 /// How long a lease is good for, in seconds.
 fn life(expiry: Expiry) -> u64 {
@@ -266,7 +279,7 @@ impl Scene {
         }
         let mut files: Vec<u64> = if menu.crawls > 0 { vec![0, 1, 2] } else { (0..FILES).collect() };
         dice.shuffle(&mut files);
-        files.truncate(dice.between(1, 3) as usize);
+        files.truncate(dice.between(if menu.crawls > 0 { 2 } else { 1 }, 3) as usize);
         let mut shares = vec![0, 1, 2, 10, 11, 100];
         dice.shuffle(&mut shares);
         shares.truncate(dice.between(1, 4) as usize);
@@ -328,21 +341,39 @@ impl Scene {
         *dice.weighted(&self.pauses)
     }
 
-    /// When to come, seen from the moment at which the crawler sets to work: while it does its first calls, or what they
-    /// have led to, or when what failed in them is tried again.
-    fn crawl(&self, dice: &mut Dice) -> Option<i64> {
+    /// When to come, seen from the moment at which the crawler sets to work, in milliseconds: at a time out of one of these
+    /// ranges, in calls of the backend, each with a weight.
+    fn crawl(&self, dice: &mut Dice, ranges: &[(u64, (i64, i64))]) -> Option<i64> {
         let (chances, call) = self.crawls;
         if !dice.chance(chances, 8) {
             return None;
         }
-        let (low, high) = *dice.weighted(&[(3, (0, 0)), (3, (-4, 4)), (6, (0, 4)), (1, (0, 60))]);
-        let steps = dice.between(0, 4 * (high - low) as u64) as i64;
-        Some((low * 4 + steps) * call as i64 / 4)
+        let (low, high) = *dice.weighted(ranges);
+        let quarters = dice.between(0, 4 * (high - low) as u64) as i64;
+        Some((low * 4 + quarters) * call as i64 / 4)
     }
 
     fn client(&mut self, dice: &mut Dice) -> ClientPlan {
-        let steps = (0..dice.between(1, 6)).map(|_| self.step(dice)).collect();
+        let mut steps: Vec<_> = (0..dice.between(1, 6)).map(|_| self.step(dice)).collect();
+        if self.crawls.0 > 0 {
+            // Whoever meets the crawler has something there.
+            steps.insert(0, self.first(dice));
+        }
         ClientPlan { retries: self.retries, steps }
+    }
+
+    /// A plain upload, or a plain write to slots.
+    fn first(&self, dice: &mut Dice) -> Step {
+        let file = self.file(dice);
+        let what = if SLOTS.contains(&file) { What::Write } else { What::Upload };
+        // The other shares can still come when the crawler does.
+        Step {
+            what,
+            file,
+            shares: vec![self.share(dice)],
+            length: *dice.pick(&self.sizes),
+            ..Step::default()
+        }
     }
 
     fn step(&self, dice: &mut Dice) -> Step {
@@ -365,7 +396,8 @@ impl Scene {
             shares.push(self.share(dice));
         }
         let mut step = Step { after_ms: self.pause(dice), what, file, ..Step::default() };
-        step.crawl_ms = self.crawl(dice);
+        let ranges = if matches!(what, What::Upload | What::Write) { NEARLY_DONE } else { BEHIND_IT };
+        step.crawl_ms = self.crawl(dice, ranges);
         match what {
             What::Upload => {
                 step.shares = shares;
@@ -390,7 +422,7 @@ impl Scene {
                 ]);
                 step.cut = *dice.weighted(&[(6, None), (2, Some(0)), (1, Some(2)), (1, Some(700))]);
                 step.stranger = dice.chance(1, 16);
-                step.too_far = dice.chance(1, 16);
+                step.too_far = step.cut.is_none() && dice.chance(1, 16);
             }
             What::Read | What::ReadSlot => {
                 step.shares = if what == What::Read { shares } else { vec![shares[0]] };

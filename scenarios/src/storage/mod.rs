@@ -103,15 +103,10 @@ pub static SCENARIOS: [&dyn Scenario; 13] = [
                 (1, What::Read),
                 (4, What::Write),
             ],
-            deeds: &[
-                (4, Happening::Outage),
-                (3, Happening::CopyIn),
-                (1, Happening::Restart),
-                (1, Happening::Crash),
-            ],
+            deeds: &[(5, Happening::Outage), (2, Happening::CopyIn), (1, Happening::Restart)],
             backend: witness::TROUBLES,
             expiry: 6,
-            patience: 6,
+            patience: 7,
             crawls: 6,
             ..Menu::CALM
         },

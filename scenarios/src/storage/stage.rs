@@ -24,6 +24,7 @@ use storage::share::ShareId;
 
 use super::look::{STATE, Seen, look_at_database, look_at_disk, look_at_store, look_up};
 use super::model::Model;
+use super::model::leases::Asked;
 use super::oracle::{self, renewed::LeasesSeen};
 use super::store::SimStore;
 use super::witness::{Watch, Watched};
@@ -166,9 +167,15 @@ impl Stage {
         clock
     }
 
-    /// The least that the clock has shown since it showed `before`, unless it was set twice.
-    pub fn clock_since(&self, before: u64) -> u64 {
-        self.clock().min(before)
+    /// A client asks for something that comes with a lease.
+    pub fn asks(&self) -> Asked {
+        let clock = self.clock();
+        Asked { clock, losses: self.model().leases.losses() }
+    }
+
+    /// The same, with the least that the clock has shown since, unless it was set twice.
+    pub fn since(&self, asked: Asked) -> Asked {
+        Asked { clock: self.clock().min(asked.clock), ..asked }
     }
 
     /// Judges what an oracle found.
@@ -400,12 +407,14 @@ impl Stage {
         let Some(life) = lock(&self.life).take() else { return };
         self.trouble();
         let server = life.server.clone();
-        let _ = self.server.ask("close", life.number, async move { server.close().await }).await;
+        let closed = self.server.ask("close", life.number, async move { server.close().await }).await;
         drop(life);
         let now = self.script.now();
         let mut model = self.model();
         model.slots.values_mut().for_each(|slots| slots.cut_off());
-        model.leases.settle();
+        if closed.is_ok() {
+            model.leases.settle();
+        }
         model.trouble = Some(now);
     }
 

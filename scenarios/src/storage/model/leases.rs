@@ -26,6 +26,15 @@ pub enum Holder {
     Starter,
 }
 
+/// A question to which the answer is a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What the server's clock showed then, or later, in seconds since the Unix epoch.
+    pub clock: u64,
+    /// How often the server had lost promises by then: one that it gave before such a loss is void.
+    pub losses: u64,
+}
+
 /// All promises.
 #[derive(Clone, Debug)]
 pub struct Leases {
@@ -39,12 +48,14 @@ pub struct Leases {
     promises: BTreeMap<(ShareId, Holder), Promise>,
     /// As they were when the server was last started: what a database without haste may fall back to.
     at_start: BTreeMap<(ShareId, Holder), Promise>,
+    losses: u64,
 }
 
 impl Leases {
     /// No promises yet.
     pub fn new(expiry: Expiry, epoch: u64, steady: bool) -> Leases {
-        Leases { expiry, epoch, steady, latest: epoch, promises: BTreeMap::new(), at_start: BTreeMap::new() }
+        let (promises, at_start) = (BTreeMap::new(), BTreeMap::new());
+        Leases { expiry, epoch, steady, latest: epoch, promises, at_start, losses: 0 }
     }
 
     /// The server's wall clock shows `clock`.
@@ -52,9 +63,17 @@ impl Leases {
         self.latest = self.latest.max(clock);
     }
 
-    /// A client was told that its lease stands, which it asked for when the server's clock showed `clock` or later.
-    pub fn renewed(&mut self, id: ShareId, clock: u64) {
-        self.raise(id, Holder::Clients, Promise { renewed: clock, expires: clock + LEASE });
+    /// How often promises were lost.
+    pub fn losses(&self) -> u64 {
+        self.losses
+    }
+
+    /// A client was told that its lease stands, which it had asked for.
+    pub fn renewed(&mut self, id: ShareId, asked: Asked) {
+        if asked.losses == self.losses {
+            let promise = Promise { renewed: asked.clock, expires: asked.clock + LEASE };
+            self.raise(id, Holder::Clients, promise);
+        }
     }
 
     /// The server will find a share and give it a lease, when its clock shows `clock` or later; unless that is set back.
@@ -91,6 +110,7 @@ impl Leases {
     /// The database was deleted: whatever share is there is found again, no earlier than at `clock`.
     pub fn start_afresh(&mut self, clock: u64) {
         let ids: BTreeSet<_> = self.promises.keys().map(|(id, _)| *id).collect();
+        self.losses += 1;
         self.promises.clear();
         ids.into_iter().for_each(|id| self.adopted(id, clock));
         self.at_start = self.promises.clone();
@@ -103,6 +123,7 @@ impl Leases {
 
     /// The power failed, and the last transactions with it.
     pub fn lose_the_last(&mut self) {
+        self.losses += 1;
         self.promises = self.at_start.clone();
     }
 
