@@ -271,6 +271,22 @@ async fn a_lease_torn_by_a_crash_is_not_data() {
     }
 }
 
+/// Lease-bugs A5 and L8: what is wrong with the leases of one share harms no other, and hides none.
+#[tokio::test]
+async fn a_share_with_too_many_leases_harms_only_itself() {
+    let place = Place::new().await;
+    let crowd = (1 << 16) + 1;
+    place.plant("0", &share_file(2, 4, crowd, &[b"data", &vec![0; 72 * crowd as usize]]));
+    place.plant("1", &share_file(2, 4, 0, &[b"fine"]));
+    let allocated = place.allocate(&[0, 1, 2], 4).await;
+    assert_eq!(allocated.already.into_iter().collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(place.file(1).len(), 16 + 72);
+    place.server.add_lease(INDEX, [b'n'; 32], CANCEL).await.unwrap();
+    assert_eq!(place.file(1).len(), 16 + 2 * 72);
+    assert_eq!(place.file(0).len(), 16 + 72 * crowd as usize);
+    assert_eq!(place.read(0).await, b"data"[..]);
+}
+
 #[tokio::test]
 async fn writes_that_conflict_or_do_not_fit_are_refused_and_change_nothing() {
     let place = Place::new().await;

@@ -121,7 +121,7 @@ impl StorageServer for ShareDirectory {
     ) -> Result<BTreeMap<ShareNumber, Arc<dyn ShareReader>>, ServerError> {
         let found = self.0.job("get_buckets", move |shared| {
             let _still = shared.still();
-            shared.complete(&index, OpenMode::Read)
+            shared.complete(&index, OpenMode::Read).map(|complete| complete.shares)
         });
         let reader = |share| Reader { shared: self.0.clone(), index, share };
         let immutable = found.await?.into_iter().filter(|(_, container)| container.kind() == Kind::Immutable);
@@ -146,7 +146,9 @@ impl StorageServer for ShareDirectory {
                 let _alone = shared.change();
                 let lease = LeaseRequest { owner: 1, renew, cancel, now: shared.now(), lasts: LEASE };
                 let complete = shared.complete(&index, OpenMode::Write)?;
-                shared.renew_leases(&index, &complete, &lease)
+                shared.renew_leases(&index, &complete.shares, &lease)?;
+                // Success is a promise for every share that is there.
+                complete.failed.map_or(Ok(()), Err)
             })
             .await
     }
@@ -213,6 +215,15 @@ pub(crate) struct Shared {
     disk: RwLock<()>,
     /// Held for a moment, never across the disk: a dropped writer takes it.
     uploads: Mutex<Uploads>,
+}
+
+/// The complete shares of a file.
+#[derive(Default)]
+struct Complete {
+    /// Those that are sound.
+    shares: BTreeMap<ShareNumber, Container>,
+    /// Why nothing is known of some other, when that is the disk's fault.
+    failed: Option<StorageError>,
 }
 
 /// The uploads in progress, as far as memory knows.
@@ -308,70 +319,84 @@ impl Shared {
     }
 
     /// All sound complete shares of a file, in order.
-    fn complete(
-        &self,
-        index: &StorageIndex,
-        mode: OpenMode,
-    ) -> Result<BTreeMap<ShareNumber, Container>, StorageError> {
+    fn complete(&self, index: &StorageIndex, mode: OpenMode) -> Result<Complete, StorageError> {
         let files = self.files();
         let shareset = self.shareset(index);
-        let mut complete = BTreeMap::new();
+        let mut complete = Complete::default();
         for share in self.names(&shareset)?.iter().filter_map(|name| parse_share(name)) {
             match Container::open(&*files, &shareset.join(share.to_string()), mode) {
                 Ok(container) => {
-                    complete.insert(share, container);
+                    complete.shares.insert(share, container);
                 }
                 Err(error) => {
                     reached!("storage: share file left out");
                     let server = &self.id;
                     tracing::warn!(%server, %index, share, %error, "a share file is unusable and left out");
+                    if let StorageError::Disk(_) = error {
+                        complete.failed.get_or_insert(error);
+                    }
                 }
             }
         }
         Ok(complete)
     }
 
-    /// Adds or renews a lease on each of these shares. One whose leases make no sense harms only itself.
+    /// Adds or renews a lease on each of these shares, and makes sure that their names are durable, whoever published them.
+    /// One whose leases make no sense, or are too many, harms only itself; so does one that the disk fails for, but the
+    /// first such error is told.
     fn renew_leases(
         &self,
         index: &StorageIndex,
         shares: &BTreeMap<ShareNumber, Container>,
         lease: &LeaseRequest,
     ) -> Result<(), StorageError> {
+        let mut failed = None;
         for (share, container) in shares {
-            match container.add_or_renew_lease(lease) {
-                Err(error @ StorageError::Unusable(_)) => {
-                    let server = &self.id;
-                    tracing::warn!(%server, %index, share, %error, "a share file has no place for leases");
-                }
-                done => done?,
+            let Err(error) = container.add_or_renew_lease(lease) else { continue };
+            let server = &self.id;
+            tracing::warn!(%server, %index, share, %error, "a share file takes no lease");
+            if !matches!(error, StorageError::Unusable(_) | StorageError::TooManyLeases) {
+                failed.get_or_insert(error);
             }
         }
-        Ok(())
+        if !shares.is_empty() {
+            self.make_names_durable(&self.shareset(index))?;
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Makes durable which shares are in a shareset, then that it is there: its directories may be new.
+    pub fn make_names_durable(&self, shareset: &Path) -> Result<(), StorageError> {
+        Ok(shareset.ancestors().take(3).try_for_each(|directory| self.files().sync_dir(directory))?)
     }
 
     /// The rules of leasedb-and-storage §3.3.
     fn allocate(self: &Arc<Self>, request: &Allocate) -> Result<Allocated, StorageError> {
         let _alone = self.change();
         if self.access == Access::Read {
-            let already = immutable(&self.complete(&request.index, OpenMode::Read)?);
+            let already = immutable(&self.complete(&request.index, OpenMode::Read)?.shares);
             return Ok(Allocated { already, writers: BTreeMap::new() });
         }
         self.remove_abandoned();
 
         let Allocate { index, size, renew, cancel, .. } = *request;
         let lease = LeaseRequest { owner: 0, renew, cancel, now: self.now(), lasts: LEASE };
-        let complete = self.complete(&index, OpenMode::Write)?;
-        self.renew_leases(&index, &complete, &lease)?;
+        let complete = self.complete(&index, OpenMode::Write)?.shares;
+        // What is there is told also when it takes no lease, as when the disk is full (lease-bugs A5).
+        if let Err(error) = self.renew_leases(&index, &complete, &lease) {
+            let server = &self.id;
+            tracing::warn!(%server, %index, %error, "the shares that are there have no new lease");
+        }
         let already = immutable(&complete);
 
         let mut writers: BTreeMap<ShareNumber, Box<dyn ShareWriter>> = BTreeMap::new();
         let mut room = self.room()?;
         for &share in request.shares.difference(&already) {
-            // A file that is there but unusable is not ours to replace.
-            let taken = self.files().kind(&self.share(&index, share)).is_ok();
-            if taken || size > room {
-                continue;
+            // A file that is there but unusable is not ours to replace, nor one that the disk does not tell of.
+            match self.files().kind(&self.share(&index, share)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && size <= room => {}
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => continue,
             }
             if let Some(upload) = Upload::start(self, index, share, size, &lease)? {
                 room -= size;

@@ -9,7 +9,7 @@ use super::ShareDirectory;
 use super::directory::{Access, Shared};
 use crate::config::{Expire, LEASE, STARTER_LEASE};
 use crate::container::Container;
-use crate::container::record::LeaseRequest;
+use crate::container::record::{Lease, LeaseRequest};
 use crate::error::StorageError;
 use crate::layout::{parse_index, parse_share};
 use crate::share::{Kind, Prefix, ShareId};
@@ -119,8 +119,8 @@ impl Shared {
         }
         let (files, path, now) = (self.files(), self.share(&id.index, id.share), self.now());
         let container = Container::open(&*files, &path, OpenMode::Write)?;
-        let held = container.leases()?.len();
-        if held == 0 {
+        let held = container.leases()?;
+        if held.is_empty() {
             reached!("storage: share file without any lease given one");
             let starter =
                 LeaseRequest { owner: 1, renew: [0; 32], cancel: [0; 32], now, lasts: STARTER_LEASE };
@@ -128,11 +128,16 @@ impl Shared {
             expired.given += 1;
             return Ok(());
         }
-        let remaining = container.remove_leases(|lease| {
+        let over = |lease: &Lease| {
             let expires = u64::from(lease.expires);
             policy.is_over(container.kind(), expires.saturating_sub(LEASE), Some(expires), now)
-        })?;
-        expired.leases += (held - remaining) as u64;
+        };
+        // A share that loses its last lease is deleted at once: there is no moment at which it has none.
+        let remaining = match held.iter().all(|held| over(&held.lease)) {
+            true => 0,
+            false => container.remove_leases(over)?,
+        };
+        expired.leases += (held.len() - remaining) as u64;
         if remaining == 0 {
             expired.shares += 1;
             expired.bytes += container.length();

@@ -116,11 +116,7 @@ impl Upload {
             files.rename(&self.incoming, &shareset.join(self.share.to_string()))?;
             self.end(&mut state);
         }
-        // The share's own entry, then those of the directories that may be new.
-        for directory in shareset.ancestors().take(3) {
-            files.sync_dir(directory)?;
-        }
-        Ok(())
+        self.shared.make_names_durable(&shareset)
     }
 
     /// Gives the upload up and removes its file. Of an upload that is over, nothing is left to do.

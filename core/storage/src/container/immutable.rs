@@ -7,7 +7,7 @@ use runtime::files::File;
 use runtime::{reached, relapse};
 
 use super::record::{Held, LEASE_RECORD, Lease, LeaseRequest};
-use super::{MAX_LEASES, Version, read_data, u32_at};
+use super::{MAX_LEASES, Version, extend, read_data, u32_at};
 use crate::error::{Flaw, StorageError};
 
 /// Bytes of the header.
@@ -26,8 +26,10 @@ pub(crate) struct Header {
     pub data_len: u64,
     /// Bytes of the data as they were recorded when the container was made, saturated. Zero when unknown.
     pub recorded: u32,
-    /// How many leases follow the data.
-    pub leases: u32,
+    /// How many leases there are by the header's own count.
+    pub counted: u32,
+    /// How many lease records follow the data: those that are counted, and what of others a crash has left behind them.
+    pub leases: u64,
 }
 
 impl Header {
@@ -41,12 +43,13 @@ impl Header {
             2 => Version::V2,
             version => return Err(Flaw::Version { length, version }),
         };
-        let (recorded, leases) = (u32_at(head, 4), u32_at(head, 8));
+        let (recorded, counted) = (u32_at(head, 4), u32_at(head, 8));
         let derived = length
-            .checked_sub(HEADER + LEASE_RECORD * u64::from(leases))
-            .ok_or(Flaw::Leases { length, leases })?;
-        let data_len = without_torn_leases(derived, recorded);
-        Ok(Header { version, length, data_len, recorded, leases })
+            .checked_sub(HEADER + LEASE_RECORD * u64::from(counted))
+            .ok_or(Flaw::Leases { length, leases: counted })?;
+        let torn = torn_leases(derived, recorded);
+        let (data_len, leases) = (derived - LEASE_RECORD * torn, u64::from(counted) + torn);
+        Ok(Header { version, length, data_len, recorded, counted, leases })
     }
 
     /// The header of a new container for `data_len` bytes of data.
@@ -76,13 +79,20 @@ impl Immutable {
     }
 
     pub fn leases(&self) -> Result<Vec<Held>, StorageError> {
-        let Header { length, leases: count, .. } = self.header;
-        if u64::from(count) > MAX_LEASES {
+        let mut held = self.places()?;
+        held.retain(|held| !held.lease.is_unwritten());
+        Ok(held)
+    }
+
+    /// All records, in order: leases, and places for them.
+    fn places(&self) -> Result<Vec<Held>, StorageError> {
+        let Header { length, leases, counted, .. } = self.header;
+        if leases > MAX_LEASES {
             return Err(StorageError::TooManyLeases);
         }
-        let mut records = vec![0; (LEASE_RECORD * u64::from(count)) as usize];
-        if count > 0 && self.file.read_full_at(self.lease_offset(0), &mut records)? < records.len() {
-            return Err(Flaw::Leases { length, leases: count }.into());
+        let mut records = vec![0; (LEASE_RECORD * leases) as usize];
+        if leases > 0 && self.file.read_full_at(self.lease_offset(0), &mut records)? < records.len() {
+            return Err(Flaw::Leases { length, leases: counted }.into());
         }
         let (records, _) = records.as_chunks();
         let held =
@@ -91,45 +101,67 @@ impl Immutable {
     }
 
     pub fn add_or_renew_lease(&self, request: &LeaseRequest) -> Result<(), StorageError> {
-        let wanted = request.lease(self.header.version);
-        match self.leases()?.into_iter().find(|held| held.lease.same_holder(&wanted)) {
-            Some(held) if held.lease.expires >= wanted.expires => return Ok(()),
-            Some(held) => {
-                let expires = held.offset + LEASE_RECORD - 4;
-                self.file.write_all_at(expires, &wanted.expires.to_be_bytes())?;
-            }
+        let (wanted, places) = (request.lease(self.header.version), self.places()?);
+        let own = places.iter().find(|held| !held.lease.is_unwritten() && held.lease.same_holder(&wanted));
+        let free = places.iter().find(|held| held.lease.is_unwritten());
+        let leases = match own.or(free) {
             None => self.append_lease(&wanted)?,
+            Some(held) => {
+                match own {
+                    None => self.file.write_all_at(held.offset, &wanted.to_record())?,
+                    Some(own) if own.lease.expires < wanted.expires => {
+                        extend(&*self.file, own.offset + LEASE_RECORD - 4, wanted.expires)?;
+                    }
+                    // Who wrote it may have been cut off before it was durable.
+                    Some(_) => {}
+                }
+                self.file.sync_data()?;
+                self.header.leases
+            }
+        };
+        // The records are durable: the count never claims what is not there.
+        if leases != u64::from(self.header.counted) {
+            self.count(leases)?;
+            self.file.sync_data()?;
         }
-        Ok(self.file.sync_data()?)
+        Ok(())
     }
 
     /// Removes the leases for which `over` is true, and says how many remain. A crash at any point leaves those that
-    /// remain in their place, once or twice; and no byte of them passes for data (see `without_torn_leases`).
+    /// remain in their place, once or twice; and no byte of them passes for data (see `torn_leases`).
     pub fn remove_leases(&self, over: impl Fn(&Lease) -> bool) -> Result<usize, StorageError> {
-        let held = self.leases()?;
-        let (count, remaining): (usize, Vec<_>) =
-            (held.len(), held.into_iter().map(|held| held.lease).filter(|lease| !over(lease)).collect());
-        if remaining.len() < count {
-            let records: Vec<_> = remaining.iter().flat_map(Lease::to_record).collect();
-            self.file.write_all_at(self.lease_offset(0), &records)?;
+        let places = self.places()?;
+        let stays = |held: &&Held| !held.lease.is_unwritten() && !over(&held.lease);
+        let remaining = places.iter().filter(stays).count();
+        if remaining < places.len() {
+            // The last ones take the places of those that are over. Nothing that remains is written over, however little
+            // of a write a crash leaves.
+            let (front, back) = places.split_at(remaining);
+            let free = front.iter().filter(|held| !stays(held));
+            for (free, moved) in free.zip(back.iter().filter(stays)) {
+                self.file.write_all_at(free.offset, &moved.lease.to_record())?;
+            }
             self.file.sync_data()?;
-            self.file.write_all_at(8, &(remaining.len() as u32).to_be_bytes())?;
+            self.count(remaining as u64)?;
             self.file.sync_data()?;
-            self.file.set_len(self.lease_offset(remaining.len() as u32))?;
+            self.file.set_len(self.lease_offset(remaining as u64))?;
             self.file.sync_data()?;
         }
-        Ok(remaining.len())
+        Ok(remaining)
     }
 
-    fn append_lease(&self, lease: &Lease) -> Result<(), StorageError> {
-        let count = self.header.leases.checked_add(1).ok_or(StorageError::TooManyLeases)?;
+    /// Appends a record, durably and not counted yet, and says how many there are then.
+    fn append_lease(&self, lease: &Lease) -> Result<u64, StorageError> {
+        let leases = self.header.leases + 1;
+        if leases > MAX_LEASES {
+            return Err(StorageError::TooManyLeases);
+        }
         let offset = self.lease_offset(self.header.leases);
         if relapse!("lease-L15") {
             self.file.write_all_at(offset, &lease.to_record())?;
-            return Ok(self.file.write_all_at(8, &count.to_be_bytes())?);
+            return Ok(leases);
         }
-        // Whole records at once, and durable before the count: what a crash leaves can then be told
-        // from data (see `without_torn_leases`), and a count never claims what is not there.
+        // Whole records at once: what a crash leaves can then be told from data (see `torn_leases`).
         let appended = (self.file.set_len(offset + LEASE_RECORD))
             .and_then(|()| self.file.write_all_at(offset, &lease.to_record()))
             .and_then(|()| self.file.sync_data());
@@ -138,11 +170,16 @@ impl Immutable {
             let _ = self.file.set_len(offset);
             return Err(error.into());
         }
+        Ok(leases)
+    }
+
+    fn count(&self, leases: u64) -> Result<(), StorageError> {
+        let count = u32::try_from(leases).map_err(|_| StorageError::TooManyLeases)?;
         Ok(self.file.write_all_at(8, &count.to_be_bytes())?)
     }
 
-    fn lease_offset(&self, number: u32) -> u64 {
-        HEADER + self.header.data_len + LEASE_RECORD * u64::from(number)
+    fn lease_offset(&self, number: u64) -> u64 {
+        HEADER + self.header.data_len + LEASE_RECORD * number
     }
 }
 
@@ -158,17 +195,17 @@ pub(crate) fn create(file: &dyn File, data_len: u64, leases: &[LeaseRequest]) ->
     Ok(())
 }
 
-/// The true length of the data, by leasedb-and-storage §14.
+/// How many lease records there are that the count does not know of, by leasedb-and-storage §14.
 ///
-/// A crash while a lease was being appended leaves a record that the count does not know of, and that
-/// would pass for data. The length in the header, where it can hold one, tells.
-fn without_torn_leases(derived: u64, recorded: u32) -> u64 {
+/// A crash while a lease was being appended leaves one, and it would pass for data; so would whatever is appended behind it
+/// by those who do not know. The length in the header, where it can hold one, tells.
+fn torn_leases(derived: u64, recorded: u32) -> u64 {
     let credible = recorded != 0 && recorded != u32::MAX && !relapse!("lease-L15");
     match derived.checked_sub(u64::from(recorded)) {
         Some(excess) if credible && excess > 0 && excess.is_multiple_of(LEASE_RECORD) => {
             reached!("storage: torn lease set apart from share data");
-            u64::from(recorded)
+            excess / LEASE_RECORD
         }
-        _ => derived,
+        _ => 0,
     }
 }

@@ -172,6 +172,23 @@ fn read_data(
     Ok(buffer.into())
 }
 
+/// As many bytes a disk writes whole or not at all.
+const SECTOR: u64 = 512;
+
+/// Writes at `at` that a lease ends later than it did. A crash may part the four bytes where two sectors meet: the higher
+/// ones are durable first, so that what it leaves is never too early.
+fn extend(file: &dyn File, at: u64, expires: u32) -> Result<(), StorageError> {
+    let bytes = expires.to_be_bytes();
+    let first = (SECTOR - at % SECTOR).min(4);
+    let (high, low) = bytes.split_at(first as usize);
+    file.write_all_at(at, high)?;
+    if !low.is_empty() {
+        file.sync_data()?;
+        file.write_all_at(at + first, low)?;
+    }
+    Ok(())
+}
+
 /// The big-endian number at `at`. Zero where `bytes` do not reach: callers have checked that they do.
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u32::from_be_bytes(*bytes))

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use runtime::files::File;
 
 use super::record::{Held, Lease, LeaseRequest, SLOT_RECORD};
-use super::{MAX_LEASES, MAX_READ, Version, read_data, u64_at};
+use super::{MAX_LEASES, MAX_READ, Version, extend, read_data, u64_at};
 use crate::backend::{SlotChange, WriteEnabler};
 use crate::error::{Flaw, StorageError};
 
@@ -123,10 +123,10 @@ impl Mutable {
         let places = self.places()?;
         let taken = |held: &&Held| held.lease.owner != 0 && held.lease.same_holder(&wanted);
         if let Some(held) = places.iter().find(taken) {
-            if held.lease.expires >= wanted.expires {
-                return Ok(());
+            // What is long enough may not be durable yet: who wrote it may have been cut off.
+            if held.lease.expires < wanted.expires {
+                extend(&*self.file, held.offset + 4, wanted.expires)?;
             }
-            self.file.write_all_at(held.offset + 4, &wanted.expires.to_be_bytes())?;
         } else {
             let record = wanted.to_slot(&self.header.enabler.node);
             match places.iter().find(|held| held.lease.owner == 0) {

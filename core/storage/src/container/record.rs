@@ -59,6 +59,11 @@ impl Lease {
         self.renew.iter().zip(&other.renew).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
     }
 
+    /// True when the record was never written to its end: a crash has left the place, and no lease in it.
+    pub fn is_unwritten(&self) -> bool {
+        self.expires == 0
+    }
+
     /// As it stands behind immutable data.
     pub fn to_record(&self) -> [u8; LEASE_RECORD as usize] {
         let mut bytes = [0; LEASE_RECORD as usize];
