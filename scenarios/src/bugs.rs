@@ -194,6 +194,17 @@ pub const BUGS: &[KnownBug] = &[
         ],
     },
     KnownBug {
+        name: "lease-L15",
+        about: "a lease that was cut off becomes data of its share",
+        signs: &[
+            Sign::Violated { oracle: "area" },
+            Sign::Violated { oracle: "data" },
+            Sign::Violated { oracle: "kept" },
+            Sign::Violated { oracle: "leases" },
+            Sign::Violated { oracle: "parses" },
+        ],
+    },
+    KnownBug {
         name: "lease-A1",
         about: "the age of a lease is compared with a date: none ever ends",
         signs: &[Sign::Violated { oracle: "leased" }],
@@ -202,6 +213,11 @@ pub const BUGS: &[KnownBug] = &[
         name: "lease-A5",
         about: "a lease that cannot be added conceals the shares that are there",
         signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "lease-A6",
+        about: "who reads past the end of a share is told its leases",
+        signs: &[Sign::Violated { oracle: "area" }, Sign::Violated { oracle: "data" }],
     },
     KnownBug {
         name: "lease-A8",

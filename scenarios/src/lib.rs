@@ -9,11 +9,13 @@
 //! | [`catalogue`] | the scenarios, each a way of drawing |
 //! | [`play`] | plays a case: readers, oracles, healing, closing |
 //! | [`storage`] | the scenarios of a storage server, with rooms of their own |
+//! | [`classic`] | that of a guest in a node's storage directory, likewise |
 //! | [`bugs`] | the known bugs that the hunt puts back |
 
 pub mod bugs;
 pub mod catalogue;
 pub mod chaos;
+pub mod classic;
 pub mod fixtures;
 pub mod play;
 pub mod storage;

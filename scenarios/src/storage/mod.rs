@@ -47,7 +47,7 @@ pub struct StorageScenario {
 }
 
 /// Every storage scenario.
-pub static SCENARIOS: [&dyn Scenario; 13] = [
+pub static SCENARIOS: [&dyn Scenario; 14] = [
     &StorageScenario {
         name: "lease-mixed",
         about: "the standard storage scenario: clients, crawls, crashes, faults of everything",
@@ -138,6 +138,7 @@ pub static SCENARIOS: [&dyn Scenario; 13] = [
         },
     },
     &check::CheckScenario,
+    &crate::classic::ClassicScenario,
     &MatrixScenario {
         name: "lease-matrix-disk-retries",
         about: "every protocol in turn, on a disk, one crash; the client tries again",
