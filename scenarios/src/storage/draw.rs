@@ -188,7 +188,7 @@ impl Menu {
         for _ in 0..if backend.is_empty() { 0 } else { dice.below(4) } {
             faults.push(Fault::at("backend", 0, 1 + dice.skewed(7) as u32, dice.pick::<&str>(&backend)));
         }
-        for _ in 0..if backend.is_empty() { 0 } else { dice.below(4) } {
+        for _ in 0..if backend.is_empty() { 0 } else { dice.below(4) + self.crawls.min(1) } {
             // Often the next attempts fail as well.
             let (nth, times) = (1 + dice.skewed(2) as u32, *dice.weighted(&[(3, 1), (1, 2), (1, 4)]));
             let fails = backend.contains(&"backend-fails") && dice.chance(1, 2);
@@ -282,7 +282,7 @@ impl Scene {
         files.truncate(dice.between(if menu.crawls > 0 { 2 } else { 1 }, 3) as usize);
         let mut shares = vec![0, 1, 2, 10, 11, 100];
         dice.shuffle(&mut shares);
-        shares.truncate(dice.between(1, 4) as usize);
+        shares.truncate(if menu.crawls > 0 { dice.between(3, 4) } else { dice.between(1, 4) } as usize);
         // A crawl, an idle upload and a client often come in the same instant.
         let (crawl, cycle) = (server.crawl_after_s * 1000, server.crawl_every_s * 1000);
         // Or everybody comes at the last moment: when the crawler does.
@@ -296,7 +296,7 @@ impl Scene {
             pauses.extend(days.map(|(weight, seconds)| (weight, seconds * 1000)));
         }
         if menu.crawls > 0 {
-            pauses = vec![(8, 0), (1, 1000), (1, cycle)];
+            pauses = vec![(6, 0), (1, 1000), (1, cycle)];
             if patient {
                 // A crawl later the crawler has seen that the lease is over.
                 pauses.extend([(6, life(server.expiry) * 1000), (1, 61 * DAY * 1000)]);
@@ -325,7 +325,7 @@ impl Scene {
             ends,
             order,
             retries: dice.chance(2, 3),
-            few: dice.below(4),
+            few: dice.below(4) + if menu.crawls > 0 { 2 } else { 0 },
         }
     }
 
@@ -354,7 +354,8 @@ impl Scene {
     }
 
     fn client(&mut self, dice: &mut Dice) -> ClientPlan {
-        let mut steps: Vec<_> = (0..dice.between(1, 6)).map(|_| self.step(dice)).collect();
+        let (least, most) = if self.crawls.0 > 0 { (3, 8) } else { (1, 6) };
+        let mut steps: Vec<_> = (0..dice.between(least, most)).map(|_| self.step(dice)).collect();
         if self.crawls.0 > 0 {
             // Whoever meets the crawler has something there.
             steps.insert(0, self.first(dice));
@@ -422,7 +423,7 @@ impl Scene {
                 ]);
                 step.cut = *dice.weighted(&[(6, None), (2, Some(0)), (1, Some(2)), (1, Some(700))]);
                 step.stranger = dice.chance(1, 16);
-                step.too_far = step.cut.is_none() && dice.chance(1, 16);
+                step.too_far = step.cut.is_none() && dice.chance(1, 10);
             }
             What::Read | What::ReadSlot => {
                 step.shares = if what == What::Read { shares } else { vec![shares[0]] };

@@ -93,20 +93,40 @@ pub static SCENARIOS: [&dyn Scenario; 14] = [
     },
     &StorageScenario {
         name: "lease-races",
-        about: "clients, operator and outages come in the very midst of a crawl that takes its time",
+        about: "clients, outages and copies come in the very midst of a crawl that takes its time",
         menu: Menu {
             steps: &[
-                (6, What::Upload),
-                (4, What::Renew),
-                (2, What::Touch),
+                (8, What::Upload),
+                (2, What::Renew),
+                (1, What::Touch),
                 (1, What::List),
                 (1, What::Read),
-                (4, What::Write),
+                (6, What::Write),
             ],
             deeds: &[(5, Happening::Outage), (2, Happening::CopyIn), (1, Happening::Restart)],
             backend: witness::TROUBLES,
-            expiry: 6,
-            patience: 7,
+            expiry: 3,
+            patience: 2,
+            crawls: 6,
+            ..Menu::CALM
+        },
+    },
+    &StorageScenario {
+        name: "lease-last-moment",
+        about: "clients renew their leases when the crawler has just found them over, and deletions fail",
+        menu: Menu {
+            steps: &[
+                (4, What::Upload),
+                (8, What::Renew),
+                (3, What::Touch),
+                (1, What::List),
+                (1, What::Read),
+                (3, What::Write),
+            ],
+            deeds: &[(2, Happening::Outage), (2, Happening::CopyIn)],
+            backend: witness::TROUBLES,
+            expiry: 8,
+            patience: 8,
             crawls: 6,
             ..Menu::CALM
         },

@@ -172,6 +172,11 @@ impl Slots {
         self.doubtful.remove(&id);
         let states = std::mem::take(&mut self.states);
         for state in states {
+            if self.states.len() > MOST_STATES {
+                // They are given up below: more are not worth their time.
+                self.states.insert(state);
+                continue;
+            }
             if state.done.contains_key(&id) {
                 self.states.insert(state.without(id));
                 continue;
@@ -259,6 +264,9 @@ impl Slots {
                     if self.states.insert(next.clone()) {
                         fresh.push(next);
                     }
+                }
+                if self.states.len() > MOST_STATES {
+                    break;
                 }
             }
             if self.states.len() > MOST_STATES {
