@@ -34,6 +34,8 @@ use super::workload::{Happening, ServerPlan, StorageWorkload};
 const DOWN: Duration = Duration::from_secs(1);
 /// How long a start may take, when nothing goes wrong with it.
 const START: Duration = Duration::from_secs(600);
+/// So long a start waits for what a crash has left to be finished; then that goes on while clients are served.
+const RECOVERY: Duration = Duration::from_secs(30);
 /// The seed of a power failure's survivors must be none of the numbers with a meaning.
 const SURVIVORS: u64 = 1 << 20;
 
@@ -349,6 +351,7 @@ impl Stage {
         }
         let (config, store, plan, seen) =
             (self.config.clone(), self.store.clone(), self.plan.clone(), watch.clone());
+        let begun = self.script.now();
         let started = self.server.ask("start", number, async move {
             let backend: Arc<dyn Backend> = match (store, plan.cloud) {
                 (Some(store), Some(chunk)) => {
@@ -378,14 +381,14 @@ impl Stage {
         let life =
             Arc::new(Life { number, since: self.script.now(), server, watch, writers: Mutex::default() });
         self.server.recovered();
-        self.check_started(&life).await;
+        self.check_started(&life, begun).await;
         self.model().leases.settle();
         *lock(&self.life) = Some(life);
         Some(Ok(()))
     }
 
     /// Looks at a server that has just started, before any client calls.
-    async fn check_started(&self, life: &Arc<Life>) {
+    async fn check_started(&self, life: &Arc<Life>, begun: Instant) {
         let Some(seen) = self.look(life).await else { return };
         self.clock();
         self.judge("rows", oracle::rows::check_rows(&seen));
@@ -393,8 +396,9 @@ impl Stage {
         if troubled {
             self.trouble();
         }
-        // What failed while it started is finished later.
-        if !troubled && (!self.hampered || self.is_healed()) {
+        // What failed while it started, or took too long, is finished later.
+        let finished = life.since - begun < RECOVERY;
+        if finished && !troubled && (!self.hampered || self.is_healed()) {
             self.judge("settled", oracle::settled::check_settled(&seen, self.store.is_some()));
         }
         self.judge("kept", oracle::kept::check_there(&self.model(), &seen));
