@@ -123,6 +123,9 @@ pub fn look_at_store(objects: &BTreeMap<String, Bytes>, seen: &mut Seen) {
         let whole = chunks.keys().copied().eq(0..chunks.len() as u64);
         let size = chunks.values().next().map_or(0, Bytes::len);
         let even = chunks.values().rev().skip(1).all(|bytes| bytes.len() == size);
+        // Two writers may have met: the last chunk is no larger than the others, and none is empty beside others.
+        let last = chunks.values().next_back().map_or(0, Bytes::len);
+        let even = even && last <= size && (last > 0 || chunks.len() == 1);
         let all = chunks.values().flat_map(|bytes| bytes.iter().copied()).collect::<Vec<_>>();
         let kept = if whole && even { judge(&all) } else { Kept::Bad };
         // In a store, the last objects may be missing: the length in the header tells.
