@@ -47,7 +47,7 @@ pub struct StorageScenario {
 }
 
 /// Every storage scenario.
-pub static SCENARIOS: [&dyn Scenario; 14] = [
+pub static SCENARIOS: [&dyn Scenario; 15] = [
     &StorageScenario {
         name: "lease-mixed",
         about: "the standard storage scenario: clients, crawls, crashes, faults of everything",
