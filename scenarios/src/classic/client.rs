@@ -99,7 +99,7 @@ impl Client {
         self.stage.model().added(index, well);
         let granted = match answer? {
             Ok(granted) => granted,
-            Err(error) => return Some(self.stage.judge_error(&error, false)),
+            Err(error) => return self.failed(&error),
         };
         self.judge_told(step, &granted.already, &before);
         let places: BTreeSet<_> = granted.writers.keys().copied().collect();
@@ -151,7 +151,13 @@ impl Client {
                     self.stage.judge_error(&error, false);
                 }
             }
-            End::HangUp => _ = self.end("hang up", async move { Ok(drop(writer)) }).await?,
+            End::HangUp => {
+                let gone = async move {
+                    drop(writer);
+                    Ok(())
+                };
+                let _ = self.end("hang up", gone).await?;
+            }
         }
         Some(())
     }
@@ -172,7 +178,7 @@ impl Client {
         });
         let readers = match readers.await? {
             Ok(readers) => readers,
-            Err(error) => return Some(self.stage.judge_error(&error, false)),
+            Err(error) => return self.failed(&error),
         };
         self.judge_told(step, &readers.keys().copied().collect(), &before);
         for share in &step.shares {
@@ -245,7 +251,7 @@ impl Client {
         });
         let files = match answer.await? {
             Ok(files) => files,
-            Err(error) => return Some(self.stage.judge_error(&error, false)),
+            Err(error) => return self.failed(&error),
         };
         for file in files {
             match file.found {
@@ -274,6 +280,12 @@ impl Client {
             Ok(done) => done.unusable.into_iter().for_each(|(id, why)| self.judge_unusable(id, why)),
             Err(error) => self.stage.judge_error(&error, false),
         }
+        Some(())
+    }
+
+    /// The step ends with an error.
+    fn failed(&self, error: &ServerError) -> Option<()> {
+        self.stage.judge_error(error, false);
         Some(())
     }
 
