@@ -1,0 +1,24 @@
+//! git-annex peers: whoever holds annexed objects, asks for them, or stands in between.
+//!
+//! | room | what it holds |
+//! | --- | --- |
+//! | [`peer`] | [`Peer`]: what can be asked of a repository, wherever it is |
+//! | [`session`] | the P2P protocol on a connection: serving a peer, being a client of one |
+//! | [`wire`], [`message`], [`version`] | connections, what is said on them, and in which version |
+//! | [`key`], [`hash`], [`verify`], [`uuid`] | what objects are called, and whether bytes are theirs; what repositories are called |
+//! | [`idle`] | idle connections, kept to be used again |
+//! | [`mode`] | what clients may do |
+
+pub mod hash;
+pub mod idle;
+pub mod key;
+pub mod message;
+pub mod mode;
+pub mod peer;
+pub mod session;
+pub mod uuid;
+pub mod verify;
+pub mod version;
+pub mod wire;
+
+pub use peer::Peer;

@@ -1,0 +1,307 @@
+//! The peer at the other end of a connection: a client's side of a session (annex-p2p §3, §4, §7.2).
+//!
+//! What the peer's version does not have is translated here: a REMOVE-BEFORE becomes a REMOVE below version 3, and where
+//! nobody says whether bytes are valid, they are hashed on their way.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::key::Key;
+use crate::message::{AssociatedFile, Message};
+use crate::peer::{Download, Lock, Offer, Outcome, Peer, PeerError, Upload, Verdict};
+use crate::uuid::Uuid;
+use crate::verify::Verifier;
+use crate::version::Version;
+use crate::wire::{Received, Wire, WireError};
+
+/// A peer behind a connection.
+pub struct Remote {
+    uuid: Uuid,
+    wire: Wire,
+    version: Version,
+}
+
+impl Remote {
+    /// Meets the peer at the other end, which must be `uuid`, and agrees on a version, `newest` or an older one. The
+    /// gateways of `bypass` are told to it if it can understand that.
+    pub async fn meet(
+        uuid: Uuid,
+        wire: Wire,
+        newest: Version,
+        bypass: &BTreeSet<Uuid>,
+    ) -> Result<Remote, PeerError> {
+        let mut remote = Remote { uuid, wire, version: Version::V0 };
+        match remote.receive().await? {
+            Message::AuthSuccess(found) if found == remote.uuid => {}
+            Message::AuthSuccess(found) => {
+                return Err(PeerError::Unreachable { uuid: remote.uuid, why: format!("{found} is there") });
+            }
+            other => return Err(remote.nonsense(&other)),
+        }
+        if newest > Version::V0 {
+            remote.send(&Message::Version(newest.number().into())).await?;
+            match remote.receive().await? {
+                Message::Version(number) => {
+                    let agreed = u64::try_from(number).ok().and_then(Version::new);
+                    let agreed = agreed.filter(|agreed| *agreed <= newest);
+                    remote.version = agreed.ok_or_else(|| remote.nonsense(&Message::Version(number)))?;
+                }
+                // It is older than versions are.
+                Message::Error(_) => {}
+                other => {
+                    let _ = remote.send(&Message::error("expected VERSION")).await;
+                    return Err(remote.nonsense(&other));
+                }
+            }
+        }
+        if remote.version.has_plus() && !bypass.is_empty() {
+            remote.send(&Message::Bypass(bypass.iter().cloned().collect())).await?;
+        }
+        Ok(remote)
+    }
+
+    /// The version that is spoken.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether the peer has said something unasked, or has gone. Does not wait.
+    pub async fn is_stale(&mut self) -> bool {
+        self.wire.is_stale().await
+    }
+
+    async fn ask(&mut self, request: &Message) -> Result<Message, PeerError> {
+        self.send(request).await?;
+        self.receive().await
+    }
+
+    async fn send(&mut self, message: &Message) -> Result<(), PeerError> {
+        self.wire.send(message).await.map_err(|error| lost(&self.uuid, &error))
+    }
+
+    /// The peer's next message. An ERROR is its refusal.
+    async fn receive(&mut self) -> Result<Message, PeerError> {
+        match self.wire.receive().await {
+            Ok(Received::Message(Message::Error(text))) => {
+                Err(PeerError::Refused(String::from_utf8_lossy(&text).into_owned()))
+            }
+            Ok(Received::Message(message)) => Ok(message),
+            Ok(Received::Unknown) => Err(self.broken("a line that is no message")),
+            Ok(Received::End) => {
+                Err(PeerError::Lost { uuid: self.uuid.clone(), why: "it said no more".into() })
+            }
+            Err(error) => Err(lost(&self.uuid, &error)),
+        }
+    }
+
+    /// SUCCESS or FAILURE in one of their forms.
+    async fn outcome(&mut self) -> Result<Outcome, PeerError> {
+        let (done, also) = match self.receive().await? {
+            Message::Success => (true, Vec::new()),
+            Message::Failure => (false, Vec::new()),
+            Message::SuccessPlus(also) if self.version.has_plus() => (true, also),
+            Message::FailurePlus(also) if self.version.has_plus() => (false, also),
+            other => return Err(self.nonsense(&other)),
+        };
+        Ok(Outcome { done, also: repositories(also) })
+    }
+
+    fn nonsense(&mut self, message: &Message) -> PeerError {
+        self.broken(message.word())
+    }
+
+    fn broken(&mut self, what: &str) -> PeerError {
+        self.wire.give_up();
+        PeerError::Protocol { uuid: self.uuid.clone(), why: format!("{what} is not expected") }
+    }
+}
+
+#[async_trait]
+impl Peer for Remote {
+    fn uuid(&self) -> &Uuid {
+        &self.uuid
+    }
+
+    async fn begin(&mut self, version: Version, _: &BTreeSet<Uuid>) -> Result<Version, PeerError> {
+        Ok(self.version.min(version))
+    }
+
+    async fn check_present(&mut self, key: &Key) -> Result<bool, PeerError> {
+        self.send(&Message::CheckPresent(key.clone())).await?;
+        Ok(self.outcome().await?.done)
+    }
+
+    async fn lock<'a>(&'a mut self, key: &Key) -> Result<Option<Box<dyn Lock + 'a>>, PeerError> {
+        self.send(&Message::LockContent(key.clone())).await?;
+        match self.outcome().await?.done {
+            true => {
+                self.wire.owe();
+                Ok(Some(Box::new(RemoteLock(self))))
+            }
+            false => Ok(None),
+        }
+    }
+
+    async fn remove(&mut self, key: &Key, before: Option<i64>) -> Result<Outcome, PeerError> {
+        let request = match before.filter(|_| self.version.has_timestamps()) {
+            Some(time) => Message::RemoveBefore(time, key.clone()),
+            None => Message::Remove(key.clone()),
+        };
+        self.send(&request).await?;
+        self.outcome().await
+    }
+
+    async fn timestamp(&mut self) -> Result<i64, PeerError> {
+        match self.ask(&Message::GetTimestamp).await? {
+            Message::Timestamp(time) => Ok(time),
+            other => Err(self.nonsense(&other)),
+        }
+    }
+
+    async fn get<'a>(
+        &'a mut self,
+        offset: u64,
+        file: &AssociatedFile,
+        key: &Key,
+    ) -> Result<Box<dyn Download + 'a>, PeerError> {
+        let request = Message::Get(i64::try_from(offset).unwrap_or(i64::MAX), file.clone(), key.clone());
+        let length = match self.ask(&request).await? {
+            Message::Data(length) => length,
+            other => return Err(self.nonsense(&other)),
+        };
+        let length = self.wire.expect_data(length).map_err(|error| lost(&self.uuid, &error))?;
+        self.wire.owe();
+        // Without verdicts the hash tells, if all of the object comes.
+        let verifier = (!self.version.has_verdict()).then(|| Verifier::of_part(key, offset, length));
+        Ok(Box::new(RemoteDownload { remote: self, length, verifier }))
+    }
+
+    async fn put<'a>(&'a mut self, file: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
+        match self.ask(&Message::Put(file.clone(), key.clone())).await? {
+            Message::AlreadyHave => Ok(Offer::AlreadyHave(BTreeSet::new())),
+            Message::AlreadyHavePlus(also) if self.version.has_plus() => {
+                Ok(Offer::AlreadyHave(repositories(also)))
+            }
+            Message::PutFrom(offset) => {
+                let Ok(offset) = u64::try_from(offset) else {
+                    return Err(self.broken("a negative offset"));
+                };
+                self.wire.owe();
+                Ok(Offer::From(offset, Box::new(RemoteUpload { remote: self })))
+            }
+            other => Err(self.nonsense(&other)),
+        }
+    }
+
+    fn is_reusable(&self) -> bool {
+        self.wire.is_quiet()
+    }
+
+    async fn close(&mut self) {
+        self.wire.close().await;
+    }
+}
+
+struct RemoteLock<'a>(&'a mut Remote);
+
+#[async_trait]
+impl Lock for RemoteLock<'_> {
+    async fn unlock(self: Box<Self>) -> Result<(), PeerError> {
+        self.0.send(&Message::UnlockContent).await?;
+        self.0.wire.settle();
+        Ok(())
+    }
+}
+
+struct RemoteDownload<'a> {
+    remote: &'a mut Remote,
+    length: u64,
+    verifier: Option<Verifier>,
+}
+
+#[async_trait]
+impl Download for RemoteDownload<'_> {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, PeerError> {
+        let piece = self.remote.wire.receive_piece().await;
+        let piece = piece.map_err(|error| lost(&self.remote.uuid, &error))?;
+        if let (Some(verifier), Some(piece)) = (&mut self.verifier, &piece) {
+            verifier.update(piece);
+        }
+        Ok(piece)
+    }
+
+    async fn verdict(&mut self) -> Result<Verdict, PeerError> {
+        if let Some(verifier) = self.verifier.take() {
+            // What cannot be verified here is as long as was announced; the client verifies what it can (§7.2).
+            return Ok(Verdict::of(self.length > 0 && verifier.finish() != Some(false)));
+        }
+        match self.remote.receive().await? {
+            Message::Valid => Ok(Verdict::Valid),
+            Message::Invalid => Ok(Verdict::Invalid),
+            other => Err(self.remote.nonsense(&other)),
+        }
+    }
+
+    async fn end(self: Box<Self>, received: bool) -> Result<(), PeerError> {
+        self.remote.send(if received { &Message::Success } else { &Message::Failure }).await?;
+        self.remote.wire.settle();
+        Ok(())
+    }
+}
+
+struct RemoteUpload<'a> {
+    remote: &'a mut Remote,
+}
+
+#[async_trait]
+impl Upload for RemoteUpload<'_> {
+    async fn begin(&mut self, length: u64) -> Result<(), PeerError> {
+        self.remote.send(&Message::Data(i64::try_from(length).unwrap_or(i64::MAX))).await
+    }
+
+    async fn write(&mut self, piece: Bytes) -> Result<(), PeerError> {
+        self.remote.wire.send_piece(piece).await.map_err(|error| lost(&self.remote.uuid, &error))
+    }
+
+    async fn finish(self: Box<Self>, verdict: Verdict) -> Result<Outcome, PeerError> {
+        let remote = self.remote;
+        if remote.version.has_verdict() {
+            remote.send(if verdict == Verdict::Valid { &Message::Valid } else { &Message::Invalid }).await?;
+        }
+        let outcome = remote.outcome().await?;
+        remote.wire.settle();
+        Ok(outcome)
+    }
+
+    async fn is_present(self: Box<Self>) -> Result<Outcome, PeerError> {
+        if !self.remote.version.has_data_present() {
+            self.withdraw().await?;
+            return Ok(Outcome::of(false));
+        }
+        self.remote.send(&Message::DataPresent).await?;
+        let outcome = self.remote.outcome().await?;
+        self.remote.wire.settle();
+        Ok(outcome)
+    }
+
+    async fn withdraw(self: Box<Self>) -> Result<(), PeerError> {
+        self.remote.send(&Message::error("it is not sent after all")).await?;
+        self.remote.wire.settle();
+        Ok(())
+    }
+}
+
+/// The repositories that an answer names: clusters hold nothing.
+fn repositories(also: Vec<Uuid>) -> BTreeSet<Uuid> {
+    also.into_iter().filter(|uuid| !uuid.is_cluster()).collect()
+}
+
+fn lost(uuid: &Uuid, error: &WireError) -> PeerError {
+    PeerError::Lost { uuid: uuid.clone(), why: error.to_string() }
+}

@@ -1,0 +1,268 @@
+//! Serves a peer to a client, as the real program does on standard input and output (annex-p2p §3, §4, §7.3, §15.1).
+//!
+//! One request at a time: a message comes in, is carried out, and is answered; what cannot be answered ends the session.
+
+use std::collections::BTreeSet;
+
+use tracing::debug;
+
+use crate::key::Key;
+use crate::message::{AssociatedFile, Message};
+use crate::mode::{Mode, Need};
+use crate::peer::{Offer, Outcome, Peer, PeerError, Verdict};
+use crate::uuid::Uuid;
+use crate::version::Version;
+use crate::wire::{Received, Wire, WireError};
+
+/// What a client may do, and how it is answered.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    /// What the client may do.
+    pub mode: Mode,
+    /// The newest version that is spoken.
+    pub version: Version,
+    /// The peer is somewhere else: what makes no sense ends the session, as it does at a real proxy (§7.3).
+    pub proxy: bool,
+    /// Our own repository, which a request must not come back to.
+    pub own: Uuid,
+}
+
+/// Why a session ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The client's connection is of no more use.
+    #[error("the client: {0}")]
+    Client(#[from] WireError),
+    /// The peer failed, and there is no way to say so to the client.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// The client said what makes no sense here.
+    #[error("the client does not follow the protocol")]
+    Protocol,
+}
+
+/// Serves requests until the client has said its last.
+pub async fn serve(wire: &mut Wire, peer: &mut dyn Peer, manner: &Manner) -> Result<(), SessionError> {
+    let mut session = Session {
+        wire,
+        peer,
+        manner,
+        version: Version::V0,
+        bypass: [manner.own.clone()].into(),
+        begun: false,
+    };
+    session.wire.send(&Message::AuthSuccess(session.peer.uuid().clone())).await?;
+    while session.step().await? {}
+    Ok(())
+}
+
+struct Session<'a> {
+    wire: &'a mut Wire,
+    peer: &'a mut dyn Peer,
+    manner: &'a Manner,
+    version: Version,
+    /// The gateways that requests have passed, ourselves included.
+    bypass: BTreeSet<Uuid>,
+    /// The peer has been told of version and gateways.
+    begun: bool,
+}
+
+impl Session<'_> {
+    /// One message of the client and all that follows from it; false when the session is over.
+    async fn step(&mut self) -> Result<bool, SessionError> {
+        let message = match self.wire.receive().await? {
+            Received::End => return Ok(false),
+            Received::Unknown if self.manner.proxy => return Err(SessionError::Protocol),
+            Received::Unknown => {
+                self.wire.send(&Message::error("unknown command")).await?;
+                return Ok(true);
+            }
+            Received::Message(message) => message,
+        };
+        debug!(target: "p2p", request = message.word());
+        match message {
+            Message::Error(_) => return Ok(false),
+            Message::Version(wanted) => {
+                self.version = self.manner.version.negotiate(wanted);
+                self.version = self.peer.begin(self.version, &self.bypass).await?.min(self.version);
+                self.begun = true;
+                self.wire.send(&Message::Version(self.version.number().into())).await?;
+            }
+            Message::Bypass(gateways) => {
+                self.bypass.extend(gateways);
+                self.begun = false;
+            }
+            request => return self.answer(request).await,
+        }
+        Ok(true)
+    }
+
+    async fn answer(&mut self, request: Message) -> Result<bool, SessionError> {
+        let Some(need) = Need::of(&request) else {
+            let text = if self.manner.proxy { "protocol error" } else { "unexpected command" };
+            self.wire.send(&Message::error(text)).await?;
+            return if self.manner.proxy { Err(SessionError::Protocol) } else { Ok(true) };
+        };
+        if let Err(why) = self.manner.mode.allows(need) {
+            self.wire.send(&Message::error(why)).await?;
+            return Ok(!matches!(request, Message::Connect(_)));
+        }
+        if !self.begun {
+            self.peer.begin(self.version, &self.bypass).await?;
+            self.begun = true;
+        }
+        match request {
+            Message::CheckPresent(key) => {
+                let present = self.peer.check_present(&key).await;
+                let answer = present.map(|present| self.outcome(Outcome::of(present)));
+                reply(self.wire, answer).await?;
+            }
+            Message::LockContent(key) => self.lock(&key).await?,
+            Message::Remove(key) => {
+                let removed = self.peer.remove(&key, None).await;
+                let answer = removed.map(|outcome| self.outcome(outcome));
+                reply(self.wire, answer).await?;
+            }
+            Message::RemoveBefore(time, key) => {
+                let removed = self.peer.remove(&key, Some(time)).await;
+                let answer = removed.map(|outcome| self.outcome(outcome));
+                reply(self.wire, answer).await?;
+            }
+            Message::GetTimestamp => {
+                let time = self.peer.timestamp().await.map(Message::Timestamp);
+                reply(self.wire, time).await?;
+            }
+            Message::Get(offset, file, key) => self.get(offset, &file, &key).await?,
+            Message::Put(file, key) => self.put(&file, &key).await?,
+            // What is not about objects: git's own connections, and news of references.
+            _ => {
+                self.wire.send(&Message::error("not supported")).await?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// SUCCESS or FAILURE, and with PLUS where the client knows that and there is more to tell (§7.5).
+    fn outcome(&self, outcome: Outcome) -> Message {
+        let Outcome { done, also } = outcome;
+        let also: Vec<_> = also.into_iter().filter(|uuid| uuid != self.peer.uuid()).collect();
+        match (done, also.is_empty() || !self.version.has_plus()) {
+            (true, true) => Message::Success,
+            (true, false) => Message::SuccessPlus(also),
+            (false, true) => Message::Failure,
+            (false, false) => Message::FailurePlus(also),
+        }
+    }
+
+    /// Locks the object until the client's next message (§4.2). Should that not come, the lock is dropped as it is.
+    async fn lock(&mut self, key: &Key) -> Result<(), SessionError> {
+        let lock = match self.peer.lock(key).await {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Ok(self.wire.send(&Message::Failure).await?),
+            Err(error) => return reply(self.wire, Err(error)).await,
+        };
+        self.wire.send(&Message::Success).await?;
+        match self.wire.receive().await? {
+            Received::Message(Message::UnlockContent) => Ok(lock.unlock().await?),
+            Received::End => Ok(()),
+            _ => {
+                lock.unlock().await?;
+                Ok(self.wire.send(&Message::error("expected UNLOCKCONTENT")).await?)
+            }
+        }
+    }
+
+    async fn get(&mut self, offset: i64, file: &AssociatedFile, key: &Key) -> Result<(), SessionError> {
+        let Ok(offset) = u64::try_from(offset) else {
+            return Ok(self.wire.send(&Message::error("the offset is negative")).await?);
+        };
+        let mut download = match self.peer.get(offset, file, key).await {
+            Ok(download) => download,
+            Err(error) => return reply(self.wire, Err(error)).await,
+        };
+        self.wire.send(&Message::Data(i64::try_from(download.length()).unwrap_or(i64::MAX))).await?;
+        while let Some(piece) = download.next().await? {
+            self.wire.send_piece(piece).await?;
+        }
+        let verdict = download.verdict().await?;
+        if self.version.has_verdict() {
+            let valid = verdict == Verdict::Valid;
+            self.wire.send(if valid { &Message::Valid } else { &Message::Invalid }).await?;
+        }
+        match self.wire.receive().await? {
+            Received::Message(Message::Success | Message::SuccessPlus(_)) => download.end(true).await?,
+            Received::Message(Message::Failure | Message::FailurePlus(_)) => download.end(false).await?,
+            _ => return Err(SessionError::Protocol),
+        }
+        Ok(())
+    }
+
+    async fn put(&mut self, file: &AssociatedFile, key: &Key) -> Result<(), SessionError> {
+        let version = self.version;
+        let (offset, mut upload) = match self.peer.put(file, key).await {
+            Ok(Offer::AlreadyHave(also)) => {
+                let also: Vec<_> = also.into_iter().filter(|uuid| !uuid.is_cluster()).collect();
+                let plain = also.is_empty() || !version.has_plus();
+                let answer = if plain { Message::AlreadyHave } else { Message::AlreadyHavePlus(also) };
+                return Ok(self.wire.send(&answer).await?);
+            }
+            Ok(Offer::From(offset, upload)) => (offset, upload),
+            Err(error) => return reply(self.wire, Err(error)).await,
+        };
+        self.wire.send(&Message::PutFrom(i64::try_from(offset).unwrap_or(i64::MAX))).await?;
+        let outcome = match self.wire.receive().await? {
+            Received::Message(Message::Data(length)) => {
+                let length = self.wire.expect_data(length)?;
+                upload.begin(length).await?;
+                while let Some(piece) = self.wire.receive_piece().await? {
+                    upload.write(piece).await?;
+                }
+                let (verdict, complaint) = verdict_of(self.wire, version).await?;
+                let outcome = upload.finish(verdict).await;
+                if let Some(complaint) = complaint {
+                    // One answer a request: the real program sends a second one after this (§4.2).
+                    return Ok(self.wire.send(&Message::error(complaint)).await?);
+                }
+                outcome
+            }
+            Received::Message(Message::DataPresent) if version.has_data_present() => {
+                upload.is_present().await
+            }
+            Received::Message(Message::Error(_)) => return Ok(upload.withdraw().await?),
+            Received::End => return Ok(()),
+            _ => {
+                upload.withdraw().await?;
+                return Ok(self.wire.send(&Message::error("expected DATA")).await?);
+            }
+        };
+        let answer = outcome.map(|outcome| self.outcome(outcome));
+        reply(self.wire, answer).await
+    }
+}
+
+/// Answers, or says what the peer said instead. Anything else that goes wrong has no answer.
+async fn reply(wire: &mut Wire, answer: Result<Message, PeerError>) -> Result<(), SessionError> {
+    match answer {
+        Ok(message) => wire.send(&message).await?,
+        Err(PeerError::Refused(text)) => wire.send(&Message::error(&text)).await?,
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// What the client says of the bytes that it has sent, and what to tell it if that makes no sense.
+async fn verdict_of(
+    wire: &mut Wire,
+    version: Version,
+) -> Result<(Verdict, Option<&'static str>), SessionError> {
+    if !version.has_verdict() {
+        return Ok((Verdict::Unknown, None));
+    }
+    Ok(match wire.receive().await? {
+        Received::Message(Message::Valid) => (Verdict::Valid, None),
+        Received::Message(Message::Invalid) => (Verdict::Invalid, None),
+        Received::End => return Err(WireError::Cut("a request").into()),
+        _ => (Verdict::Unknown, Some("expected VALID or INVALID")),
+    })
+}

@@ -1,0 +1,66 @@
+//! Whether bytes are those of a key, told while they pass.
+
+use crate::hash::Hasher;
+use crate::key::Key;
+
+/// Hashes an object piece by piece.
+pub struct Verifier {
+    hasher: Option<(Hasher, Vec<u8>)>,
+    size: Option<u64>,
+    passed: u64,
+}
+
+impl Verifier {
+    /// For all bytes of an object, from the first on.
+    pub fn new(key: &Key) -> Verifier {
+        let hasher = key.hash().map(|(kind, hash)| (kind.hasher(), hash));
+        Verifier { hasher, size: key.size(), passed: 0 }
+    }
+
+    /// For `length` bytes from `offset` on: a part of an object cannot be verified.
+    pub fn of_part(key: &Key, offset: u64, length: u64) -> Verifier {
+        match offset == 0 && key.size().is_none_or(|size| size == length) {
+            true => Verifier::new(key),
+            false => Verifier { hasher: None, size: None, passed: 0 },
+        }
+    }
+
+    /// The next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.passed += piece.len() as u64;
+        if let Some((hasher, _)) = &mut self.hasher {
+            hasher.update(piece);
+        }
+    }
+
+    /// Whether all that passed is the object; none when the key does not tell.
+    pub fn finish(self) -> Option<bool> {
+        if self.size.is_some_and(|size| size != self.passed) {
+            return Some(false);
+        }
+        self.hasher.map(|(hasher, hash)| hasher.finish() == hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELLO: &str = "SHA256E-s6--5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03.txt";
+
+    fn verify(key: &str, pieces: &[&str]) -> Option<bool> {
+        let mut verifier = Verifier::new(&Key::parse(key.as_bytes().to_vec()).unwrap());
+        pieces.iter().for_each(|piece| verifier.update(piece.as_bytes()));
+        verifier.finish()
+    }
+
+    #[test]
+    fn size_and_hash_tell() {
+        assert_eq!(verify(HELLO, &["hel", "lo\n"]), Some(true));
+        assert_eq!(verify(HELLO, &["hel", "la\n"]), Some(false));
+        assert_eq!(verify(HELLO, &["hello"]), Some(false));
+        assert_eq!(verify("WORM-s3--x", &["abc"]), None);
+        assert_eq!(verify("WORM-s3--x", &["abcd"]), Some(false));
+        assert_eq!(verify("URL--x", &["abcd"]), None);
+    }
+}
