@@ -156,3 +156,63 @@ fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     let pair = |pair: &[u8]| Some(digit(&pair[0])? << 4 | digit(&pair[1])?);
     text.len().is_multiple_of(2).then(|| text.chunks(2).map(pair).collect())?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELLO: &str = "SHA256E-s6--5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03.txt";
+
+    fn key(text: &str) -> Key {
+        Key::parse(text.as_bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_key_has_parts() {
+        let hello = key(HELLO);
+        assert_eq!((hello.backend(), hello.size()), (&b"SHA256E"[..], Some(6)));
+        let (kind, hash) = hello.hash().unwrap();
+        assert_eq!((kind, hash[0], hash.len()), (HashKind::Sha256, 0x58, 32));
+        let worm = key("WORM-s3-m1700000000--2023-11-14--a");
+        assert_eq!((worm.name(), worm.size(), worm.hash()), (&b"2023-11-14--a"[..], Some(3), None));
+        assert_eq!(key("SHA1-s100-S40-C2--abc").hash(), None, "too short for a hash");
+        assert_eq!(key("URL--http://example.com/").size(), None);
+    }
+
+    #[test]
+    fn what_is_no_key() {
+        let bad = [
+            "",
+            "-",
+            "--a",
+            "SHA1",
+            "SHA1--",
+            "SHA1-s--a",
+            "SHA1-sx--a",
+            "SHA1-s1-S2--a",
+            "SHA1-C1--a",
+            "SHA1-m1-s1--a",
+            "SHA1-s99999999999999999999--a",
+            "SHA 1--a",
+            "SHA1--a\nb",
+            "SHA1--a\0",
+        ];
+        for text in bad {
+            assert_eq!(Key::parse(text.as_bytes().to_vec()), Err(NotAKey), "{text:?}");
+        }
+        assert_eq!(Key::parse(format!("URL--{}", "x".repeat(5000)).into_bytes()), Err(NotAKey));
+    }
+
+    /// What `git annex examinekey` of 10.20261026 prints.
+    #[test]
+    fn objects_are_filed_as_by_the_real_program() {
+        let filed =
+            |text: &str| (key(text).lower_directories().join("/"), key(text).mixed_directories().join("/"));
+        assert_eq!(filed(HELLO), ("d91/b11".into(), "mK/4w".into()));
+        assert_eq!(filed("WORM-s3-m1700000000--a"), ("e12/da0".into(), "J1/82".into()));
+        let url = "URL--http&c%%example.com%x";
+        assert_eq!(filed(url), ("7e3/842".into(), "1P/v3".into()));
+        assert_eq!(key(url).file_name(), b"URL--http&ac&s&sexample.com&sx");
+        assert_eq!(key("URL--http://a").file_name(), b"URL--http&c%%a");
+    }
+}

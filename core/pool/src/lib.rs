@@ -3,6 +3,7 @@
 //! | room | what it holds |
 //! | --- | --- |
 //! | [`peer`] | [`Peer`]: what can be asked of a repository, wherever it is |
+//! | [`repository`] | a directory of our own with objects |
 //! | [`session`] | the P2P protocol on a connection: serving a peer, being a client of one |
 //! | [`wire`], [`message`], [`version`] | connections, what is said on them, and in which version |
 //! | [`key`], [`hash`], [`verify`], [`uuid`] | what objects are called, and whether bytes are theirs; what repositories are called |
@@ -15,6 +16,7 @@ pub mod key;
 pub mod message;
 pub mod mode;
 pub mod peer;
+pub mod repository;
 pub mod session;
 pub mod uuid;
 pub mod verify;

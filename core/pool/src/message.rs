@@ -364,3 +364,116 @@ fn to_uuid(text: &[u8]) -> Option<Uuid> {
 fn to_key(text: Bytes) -> Option<Key> {
     Key::parse(text).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KEY: &str = "SHA256E-s6--5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03.txt";
+
+    fn parse(line: &str) -> Result<Message, NotAMessage> {
+        Message::parse(&Bytes::copy_from_slice(line.as_bytes()))
+    }
+
+    fn key() -> Key {
+        Key::parse(KEY).unwrap()
+    }
+
+    fn file(name: &'static str) -> AssociatedFile {
+        AssociatedFile(Bytes::from_static(name.as_bytes()))
+    }
+
+    #[test]
+    fn fields_are_cut_at_single_whitespace() {
+        assert_eq!(parse(&format!("GET 0  {KEY}")), Ok(Message::Get(0, file(""), key())));
+        assert_eq!(parse(&format!("PUT  {KEY}")), Ok(Message::Put(file(""), key())));
+        assert_eq!(parse(&format!("CHECKPRESENT\t{KEY}")), Ok(Message::CheckPresent(key())));
+        assert_eq!(parse(&format!("PUT {KEY}")), Err(NotAMessage));
+        assert_eq!(parse(&format!("CHECKPRESENT  {KEY}")), Err(NotAMessage), "the blank is part of the key");
+        assert_eq!(parse("UNLOCKCONTENT anything"), Err(NotAMessage));
+        assert_eq!(parse("UNLOCKCONTENT "), Err(NotAMessage));
+        assert_eq!(parse("BYPASS"), Ok(Message::Bypass(Vec::new())));
+        let two = vec![Uuid::new("a").unwrap(), Uuid::new("b").unwrap()];
+        assert_eq!(parse("BYPASS  a \t b "), Ok(Message::Bypass(two)));
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        assert_eq!(parse("VERSION 4"), Ok(Message::Version(4)));
+        assert_eq!(parse("DATA -1"), Ok(Message::Data(-1)));
+        for bad in [
+            "VERSION",
+            "VERSION ",
+            "VERSION 0x4",
+            "VERSION +4",
+            "VERSION 4 ",
+            "VERSION -",
+            "DATA 9223372036854775808",
+        ] {
+            assert_eq!(parse(bad), Err(NotAMessage), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn file_names_lose_what_would_disturb() {
+        let parsed = |name: &str| match parse(&format!("PUT {name} {KEY}")) {
+            Ok(Message::Put(file, _)) => Some(file.0),
+            _ => None,
+        };
+        assert_eq!(parsed("a%b%%c").unwrap(), "a_b%c");
+        assert_eq!(parsed("a\x01b").unwrap(), "a_b");
+        assert_eq!(parsed("/etc/passwd"), None);
+        let line = Message::Put(file("50% of\tit"), key()).line();
+        assert_eq!(line, format!("PUT 50%%%of%it {KEY}\n"));
+    }
+
+    #[test]
+    fn a_service_is_one_of_two() {
+        assert_eq!(parse("CONNECT git-upload-pack"), Ok(Message::Connect(Service::UploadPack)));
+        assert_eq!(parse("CONNECT git-shell"), Err(NotAMessage));
+    }
+
+    #[test]
+    fn an_error_stays_on_its_line_and_a_token_is_not_printed() {
+        assert_eq!(Message::error("one\ntwo").line(), "ERROR one\n");
+        let auth = Message::Auth(Uuid::new("u").unwrap(), Token("hush".into()));
+        assert!(!format!("{auth:?}").contains("hush"));
+    }
+
+    fn any_uuids() -> impl Strategy<Value = Vec<Uuid>> {
+        prop::collection::vec("[a-z0-9-]{1,36}".prop_map(|text| Uuid::new(&text).unwrap()), 0..4)
+    }
+
+    fn any_message() -> impl Strategy<Value = Message> {
+        let name = "[a-z%./]{0,9}".prop_filter("relative", |name| !name.starts_with('/'));
+        let file = || name.clone().prop_map(|name| AssociatedFile(name.into_bytes().into()));
+        prop_oneof![
+            any_uuids().prop_map(Message::Bypass),
+            any_uuids().prop_map(Message::AlreadyHavePlus),
+            any_uuids().prop_map(Message::SuccessPlus),
+            any_uuids().prop_map(Message::FailurePlus),
+            any::<i64>().prop_map(Message::Data),
+            any::<i64>().prop_map(Message::Timestamp),
+            any::<i64>().prop_map(|time| Message::RemoveBefore(time, key())),
+            (any::<i64>(), file()).prop_map(|(offset, file)| Message::Get(offset, file, key())),
+            file().prop_map(|file| Message::Put(file, key())),
+            Just(Message::GetTimestamp),
+            Just(Message::DataPresent),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sent_is_what_comes(message in any_message()) {
+            let line = message.line();
+            let line = line.slice(..line.len() - 1);
+            prop_assert_eq!(Message::parse(&line), Ok(message));
+        }
+
+        #[test]
+        fn any_line_is_a_message_or_is_not(line in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Message::parse(&Bytes::from(line));
+        }
+    }
+}

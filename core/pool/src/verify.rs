@@ -25,6 +25,11 @@ impl Verifier {
         }
     }
 
+    /// Bytes that have passed.
+    pub fn passed(&self) -> u64 {
+        self.passed
+    }
+
     /// The next piece.
     pub fn update(&mut self, piece: &[u8]) {
         self.passed += piece.len() as u64;

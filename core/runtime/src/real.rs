@@ -56,6 +56,16 @@ impl World for RealWorld {
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
     }
 
+    fn boot_time(&self) -> Duration {
+        #[cfg(target_os = "linux")]
+        let clock = rustix::time::ClockId::Boottime;
+        #[cfg(not(target_os = "linux"))]
+        let clock = rustix::time::ClockId::Monotonic;
+        let time = rustix::time::clock_gettime(clock);
+        // Neither is ever negative for a clock that counts from the start of the machine.
+        Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+    }
+
     fn fill_entropy(&self, bytes: &mut [u8]) {
         // Keys are made of this. A machine that cannot give any must not go on.
         getrandom::fill(bytes).expect("the operating system gives entropy");

@@ -34,6 +34,12 @@ pub trait World: Send + Sync {
     /// The wall clock: time since the Unix epoch. It may step and run backwards.
     fn unix_time(&self) -> Duration;
 
+    /// The machine's own clock: time since it was started, its sleep included. Never runs backwards, and goes on when
+    /// the process is started again.
+    fn boot_time(&self) -> Duration {
+        self.now() - Instant::default()
+    }
+
     /// Fills `bytes` with unpredictable bytes (in simulation: with the run's own).
     fn fill_entropy(&self, bytes: &mut [u8]);
 
@@ -103,6 +109,12 @@ impl Runtime {
     /// The wall clock: time since the Unix epoch. It may step and run backwards.
     pub fn unix_time(&self) -> Duration {
         self.world.unix_time()
+    }
+
+    /// The machine's own clock: time since it was started, its sleep included. Never runs backwards, and goes on when
+    /// the process is started again.
+    pub fn boot_time(&self) -> Duration {
+        self.world.boot_time()
     }
 
     /// `N` unpredictable bytes.

@@ -1,0 +1,106 @@
+//! Which file is where. All methods touch the disk: they are called in jobs.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use runtime::files::{File, FileKind, Files, OpenMode};
+
+use super::if_there;
+use crate::key::Key;
+
+/// The names of files in a directory of objects.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: Arc<Path>,
+}
+
+impl Layout {
+    /// The layout below `root`.
+    pub fn new(root: &Path) -> Layout {
+        Layout { root: root.into() }
+    }
+
+    /// Makes the directories that are always there.
+    pub fn make(&self, files: &dyn Files) -> io::Result<()> {
+        for name in ["incoming", "retention"] {
+            files.create_dir_all(&self.root.join(name))?;
+        }
+        files.sync_dir(&self.root)
+    }
+
+    /// What has come of an object so far.
+    pub fn incoming(&self, key: &Key) -> PathBuf {
+        self.root.join("incoming").join(file_name(key))
+    }
+
+    /// Until when an object is kept.
+    pub fn retention(&self, key: &Key) -> PathBuf {
+        self.root.join("retention").join(file_name(key))
+    }
+
+    /// Opens an object; none when it is not there.
+    pub fn open(&self, files: &dyn Files, key: &Key) -> io::Result<Option<Box<dyn File>>> {
+        for place in self.places(key) {
+            if let Some(file) = if_there(files.open(&place, OpenMode::Read))? {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether an object is there.
+    pub fn is_present(&self, files: &dyn Files, key: &Key) -> io::Result<bool> {
+        for place in self.places(key) {
+            if if_there(files.kind(&place))? == Some(FileKind::File) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Makes what has come an object, durably. Its bytes are durable already.
+    pub fn publish(&self, files: &dyn Files, key: &Key) -> io::Result<()> {
+        let [lower, _] = self.places(key);
+        let directory = parent(&lower);
+        files.create_dir_all(directory)?;
+        files.rename(&self.incoming(key), &lower)?;
+        files.sync_dir(directory)?;
+        // The directories above may be new: their entries must not be lost either.
+        for above in directory.ancestors().skip(1).take(3) {
+            files.sync_dir(above)?;
+        }
+        Ok(())
+    }
+
+    /// Removes an object, durably, wherever it is.
+    pub fn remove(&self, files: &dyn Files, key: &Key) -> io::Result<()> {
+        for place in self.places(key) {
+            if if_there(files.remove_file(&place))?.is_none() {
+                continue;
+            }
+            let directory = parent(&place);
+            files.sync_dir(directory)?;
+            // Others may be using the directory: what cannot be removed stays.
+            let _ = files.remove_dir(directory);
+        }
+        Ok(())
+    }
+
+    /// Where an object may be: where we put it, and where a repository of another kind has it.
+    fn places(&self, key: &Key) -> [PathBuf; 2] {
+        let name = file_name(key);
+        let below = |[first, second]: [String; 2]| self.root.join(first).join(second).join(&name).join(&name);
+        [below(key.lower_directories()), below(key.mixed_directories())]
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+fn file_name(key: &Key) -> OsString {
+    OsString::from_vec(key.file_name())
+}

@@ -1,0 +1,161 @@
+//! The repository as a peer.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runtime::reached;
+
+use super::guards::{Locked, RETENTION};
+use super::receiving::Receiving;
+use super::sending::Sending;
+use super::{Repository, retention};
+use crate::key::Key;
+use crate::message::AssociatedFile;
+use crate::peer::{Download, Lock, Offer, Outcome, Peer, PeerError, Upload};
+use crate::uuid::Uuid;
+use crate::version::Version;
+
+/// A repository of our own, as one client sees it.
+pub struct Local {
+    repository: Repository,
+}
+
+impl Local {
+    pub(super) fn new(repository: Repository) -> Local {
+        Local { repository }
+    }
+
+    async fn is_present(&self, key: &Key) -> Result<bool, PeerError> {
+        let key = key.clone();
+        self.repository.job("look for object", move |layout, files| layout.is_present(files, &key)).await
+    }
+
+    /// Learns of a lock that an earlier process gave.
+    async fn remember(&self, key: &Key) -> Result<(), PeerError> {
+        let guards = &self.repository.guards;
+        if guards.kept_for(key).is_some() {
+            return Ok(());
+        }
+        let (name, now) = (key.clone(), self.repository.runtime.unix_time());
+        let look =
+            move |layout: &_, files: &dyn runtime::files::Files| retention::left(layout, files, &name, now);
+        if let Some(left) = self.repository.job("look for retention", look).await? {
+            reached!("repository: a lock of an earlier process keeps an object");
+            guards.keep(key, left);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Peer for Local {
+    fn uuid(&self) -> &Uuid {
+        &self.repository.uuid
+    }
+
+    async fn begin(&mut self, version: Version, _: &BTreeSet<Uuid>) -> Result<Version, PeerError> {
+        Ok(version)
+    }
+
+    async fn check_present(&mut self, key: &Key) -> Result<bool, PeerError> {
+        self.is_present(key).await
+    }
+
+    async fn lock<'a>(&'a mut self, key: &Key) -> Result<Option<Box<dyn Lock + 'a>>, PeerError> {
+        let repository = self.repository.clone();
+        let Some(locked) = repository.guards.lock(key) else { return Ok(None) };
+        let (name, until) = (key.clone(), repository.runtime.unix_time() + RETENTION);
+        let locking = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
+            if !layout.is_present(files, &name)? {
+                locked.unlock();
+                return Ok(None);
+            }
+            retention::note(layout, files, &name, Some(until))?;
+            Ok(Some(locked))
+        };
+        let locked = repository.job("lock object", locking).await?;
+        let key = key.clone();
+        Ok(locked.map(|locked| -> Box<dyn Lock> { Box::new(LocalLock { repository, key, locked }) }))
+    }
+
+    async fn remove(&mut self, key: &Key, before: Option<i64>) -> Result<Outcome, PeerError> {
+        if !self.is_present(key).await? {
+            return Ok(Outcome::of(true));
+        }
+        self.remember(key).await?;
+        let Some(removing) = self.repository.guards.remove(key) else {
+            reached!("repository: a locked object is not removed");
+            return Ok(Outcome::of(false));
+        };
+        let (key, runtime) = (key.clone(), self.repository.runtime.clone());
+        let work = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
+            let _removing = removing;
+            let now = i64::try_from(runtime.boot_time().as_secs()).unwrap_or(i64::MAX);
+            if before.is_some_and(|limit| now >= limit) {
+                return Ok(false);
+            }
+            layout.remove(files, &key)?;
+            retention::note(layout, files, &key, None)?;
+            Ok(true)
+        };
+        Ok(Outcome::of(self.repository.job("remove object", work).await?))
+    }
+
+    async fn timestamp(&mut self) -> Result<i64, PeerError> {
+        Ok(i64::try_from(self.repository.runtime.boot_time().as_secs()).unwrap_or(i64::MAX))
+    }
+
+    async fn get<'a>(
+        &'a mut self,
+        offset: u64,
+        _: &AssociatedFile,
+        key: &Key,
+    ) -> Result<Box<dyn Download + 'a>, PeerError> {
+        let (name, runtime) = (key.clone(), self.repository.runtime.clone());
+        let opened =
+            self.repository.job("open object", move |layout, files| layout.open(files, &name)).await?;
+        Ok(Box::new(match opened {
+            None => Sending::absent(runtime),
+            Some(file) => Sending::of(runtime, key, file, offset).await?,
+        }))
+    }
+
+    async fn put<'a>(&'a mut self, _: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
+        if self.is_present(key).await? {
+            return Ok(Offer::AlreadyHave(BTreeSet::new()));
+        }
+        let Some(uploading) = self.repository.guards.upload(key) else {
+            reached!("repository: an object is being uploaded already");
+            return Err(PeerError::Refused("transfer already in progress".into()));
+        };
+        let receiving = Receiving::begin(self.repository.clone(), key, uploading).await?;
+        Ok(Offer::From(receiving.offset(), Box::new(receiving) as Box<dyn Upload>))
+    }
+
+    fn is_reusable(&self) -> bool {
+        true
+    }
+
+    async fn close(&mut self) {}
+}
+
+struct LocalLock {
+    repository: Repository,
+    key: Key,
+    locked: Locked,
+}
+
+#[async_trait]
+impl Lock for LocalLock {
+    async fn unlock(self: Box<Self>) -> Result<(), PeerError> {
+        let LocalLock { repository, key, locked } = *self;
+        let guards = repository.guards.clone();
+        locked.unlock();
+        // What other locks keep is still to be written down: a later one must survive us.
+        let until = guards.kept_for(&key).map(|left: Duration| repository.runtime.unix_time() + left);
+        repository
+            .job("unlock object", move |layout, files| retention::note(layout, files, &key, until))
+            .await
+    }
+}

@@ -1,0 +1,101 @@
+//! A repository of our own: a directory with objects in git-annex's layout, as its `directory` special remote has it.
+//!
+//! ```text
+//! ROOT/d91/b11/KEY/KEY     an object, whole and durable (annex-p2p §1.3)
+//! ROOT/incoming/KEY        what has come of one so far; a later upload goes on from there
+//! ROOT/retention/KEY       until when a lock keeps the object, should its holder be lost (§6.1)
+//! ```
+//!
+//! | room | what it holds |
+//! | --- | --- |
+//! | [`layout`] | which file is where |
+//! | [`guards`] | who may do what to an object at a time: locks, removals, uploads |
+//! | [`retention`] | locks that outlive the process |
+//! | [`sending`], [`receiving`] | an object on its way out, and in |
+//! | [`local`] | the repository as a [`Peer`](crate::Peer) |
+//!
+//! Every touch of the disk is a job, which runs to its end whoever goes away meanwhile; what it guards is held until then.
+
+pub mod guards;
+pub mod layout;
+pub mod local;
+pub mod receiving;
+pub mod retention;
+pub mod sending;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use runtime::Runtime;
+use runtime::files::Files;
+
+use crate::peer::PeerError;
+use crate::uuid::Uuid;
+use guards::Guards;
+use layout::Layout;
+pub use local::Local;
+
+/// A directory with objects. Clones are the same; no other process may serve the same directory.
+#[derive(Clone)]
+pub struct Repository {
+    uuid: Uuid,
+    runtime: Runtime,
+    layout: Layout,
+    guards: Arc<Guards>,
+}
+
+impl Repository {
+    /// The repository in `root`, which is made if it is not there.
+    pub async fn open(runtime: Runtime, uuid: Uuid, root: &Path) -> Result<Repository, PeerError> {
+        let layout = Layout::new(root);
+        let (place, files) = (layout.clone(), runtime.files());
+        job(&runtime, "open repository", move || place.make(&*files)).await?;
+        Ok(Repository { uuid, layout, guards: Guards::new(runtime.clone()), runtime })
+    }
+
+    /// The repository as a peer of one client.
+    pub fn peer(&self) -> Local {
+        Local::new(self.clone())
+    }
+
+    /// Who it is.
+    pub fn uuid(&self) -> &Uuid {
+        &self.uuid
+    }
+
+    /// Whether nobody is about any object: no lock is held, nothing is uploaded or removed.
+    pub fn is_quiet(&self) -> bool {
+        self.guards.is_quiet()
+    }
+
+    /// Work on the disk.
+    async fn job<T: Send + 'static>(
+        &self,
+        kind: &'static str,
+        work: impl FnOnce(&Layout, &dyn Files) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, PeerError> {
+        let (layout, files) = (self.layout.clone(), self.runtime.files());
+        job(&self.runtime, kind, move || work(&layout, &*files)).await
+    }
+}
+
+/// Work on the disk, as a job.
+async fn job<T: Send + 'static>(
+    runtime: &Runtime,
+    kind: &'static str,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, PeerError> {
+    match runtime.blocking(kind, work).await {
+        Ok(done) => done.map_err(|error| PeerError::Disk(error.to_string())),
+        Err(lost) => Err(PeerError::Disk(lost.to_string())),
+    }
+}
+
+/// What a disk says of what is not there, as none.
+fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
+}

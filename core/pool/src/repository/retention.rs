@@ -1,0 +1,44 @@
+//! Locks that outlive the process: a file beside each object that is locked says until when it is kept (annex-p2p §6.1).
+//!
+//! The file has the time since the Unix epoch, in seconds, in decimal. A clock that is set forward while nobody serves
+//! the repository ends a retention early: there is nothing else to go by.
+
+use std::io;
+use std::time::Duration;
+
+use runtime::files::{Files, OpenMode};
+
+use super::guards::RETENTION;
+use super::if_there;
+use super::layout::Layout;
+use crate::key::Key;
+
+/// Writes down that an object is kept until a time, durably; none: no longer. Called in jobs.
+pub fn note(layout: &Layout, files: &dyn Files, key: &Key, until: Option<Duration>) -> io::Result<()> {
+    let path = layout.retention(key);
+    match until {
+        Some(until) => {
+            let file = files.open(&path, OpenMode::CreateOrOpen)?;
+            // Always as long: one that is written again never has a part of the old one behind it.
+            file.write_all_at(0, format!("{:020}\n", until.as_secs()).as_bytes())?;
+            file.sync_data()?;
+        }
+        None => {
+            if if_there(files.remove_file(&path))?.is_none() {
+                return Ok(());
+            }
+        }
+    }
+    files.sync_dir(path.parent().unwrap_or(&path))
+}
+
+/// For how long an object is still kept, as an earlier process wrote down. What cannot be read is taken for a lock that
+/// has just been taken. Called in jobs.
+pub fn left(layout: &Layout, files: &dyn Files, key: &Key, now: Duration) -> io::Result<Option<Duration>> {
+    let Some(file) = if_there(files.open(&layout.retention(key), OpenMode::Read))? else { return Ok(None) };
+    let mut text = [0; 20];
+    let length = file.read_full_at(0, &mut text)?;
+    let until = std::str::from_utf8(&text[..length]).ok().and_then(|text| text.parse().ok());
+    let left = until.map_or(RETENTION, |until| Duration::from_secs(until).saturating_sub(now));
+    Ok(Some(left.min(RETENTION)).filter(|left| !left.is_zero()))
+}
