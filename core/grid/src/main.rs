@@ -3,6 +3,7 @@
 //!
 //! A capability is a secret. It is printed where it is the result, and nowhere else.
 
+mod annex;
 mod cap;
 mod crawl;
 mod directory;
@@ -18,6 +19,7 @@ mod when;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -65,6 +67,7 @@ enum Command {
     Leases(leases::Leases),
     Crawl(crawl::Crawl),
     Fsck(fsck::Fsck),
+    Annex(annex::Annex),
 }
 
 const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed (for example not enough shares), or something was found; 2 wrong usage or input.";
@@ -81,7 +84,7 @@ fn main() -> ExitCode {
     let json = arguments.json;
     let done = match run(arguments.command, json) {
         Ok(Answer { text, object, sound }) => {
-            let printed = print(if json { format!("{object}\n") } else { text });
+            let printed = print(if json && !object.is_null() { format!("{object}\n") } else { text });
             printed.map(|()| if sound { ExitCode::SUCCESS } else { ExitCode::from(outcome::FAILED) })
         }
         Err(failure) if json => {
@@ -102,7 +105,7 @@ fn main() -> ExitCode {
 fn run(command: Command, json: bool) -> Result<Answer, Failure> {
     // The command's own future runs on this thread: it may use the disk as it likes.
     let tokio = tokio::runtime::Runtime::new().map_err(Failure::failed("cannot start"))?;
-    tokio.block_on(async {
+    let answer = tokio.block_on(async {
         let runtime = RealWorld::runtime();
         match command {
             Command::Get(get) => get.run(runtime, json).await,
@@ -111,8 +114,12 @@ fn run(command: Command, json: bool) -> Result<Answer, Failure> {
             Command::Leases(leases) => leases.run(runtime, json).await,
             Command::Crawl(crawl) => crawl.run(runtime).await,
             Command::Fsck(fsck) => fsck.run(runtime, json).await,
+            Command::Annex(annex) => annex.run(runtime).await,
         }
-    })
+    });
+    // Jobs run to their end; but a read of standard input may have none.
+    tokio.shutdown_timeout(Duration::from_secs(1));
+    answer
 }
 
 /// Prints to standard output at once.
