@@ -18,6 +18,14 @@ pub trait Files: Send + Sync {
     /// The entries' names, sorted. `NotFound` when there is no such directory.
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
 
+    /// The entries of a directory that `wanted` asks for by their names, sorted, each with its [`Head`]. `NotFound` when
+    /// there is no such directory; of an entry, when it has gone since it was listed.
+    fn heads(&self, dir: &Path, most: usize, wanted: &dyn Fn(&Path) -> bool) -> io::Result<Vec<Entry>> {
+        let names = self.list(dir)?.into_iter().filter(|name| wanted(name));
+        let entry = |name: PathBuf| (name.clone(), head(self, &dir.join(name), most));
+        Ok(names.map(entry).collect())
+    }
+
     /// Makes a directory and its missing parents. It is no error if it is there.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
 
@@ -59,6 +67,34 @@ pub enum FileKind {
     Directory,
     /// Neither: a device, a socket, a link to nowhere.
     Other,
+}
+
+/// An entry of a directory: its name and what it is, or why that cannot be told.
+pub type Entry = (PathBuf, io::Result<Head>);
+
+/// What a file is, by its beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// What it is. Nothing but a file is opened: a pipe or a device may keep whoever does so waiting for ever.
+    pub kind: FileKind,
+    /// Bytes of the file; 0 when it is none.
+    pub length: u64,
+    /// Its first bytes, as many as were asked for or as it has.
+    pub bytes: Vec<u8>,
+}
+
+/// The head of a file, one operation after the other.
+pub(crate) fn head<F: Files + ?Sized>(files: &F, path: &Path, most: usize) -> io::Result<Head> {
+    let kind = files.kind(path)?;
+    if kind != FileKind::File {
+        return Ok(Head { kind, length: 0, bytes: Vec::new() });
+    }
+    let file = files.open(path, OpenMode::Read)?;
+    let length = file.len()?;
+    let mut bytes = vec![0; most.min(usize::try_from(length).unwrap_or(most))];
+    let got = file.read_full_at(0, &mut bytes)?;
+    bytes.truncate(got);
+    Ok(Head { kind, length, bytes })
 }
 
 /// An open file. Offsets are absolute; there is no cursor.

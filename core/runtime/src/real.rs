@@ -1,10 +1,12 @@
 //! The real world, on tokio: the only place in core that uses tokio's tasks, timers, threads and sockets.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "this is the other side of the door")]
 
+mod jobs;
+
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,7 +16,9 @@ use futures::future::BoxFuture;
 use tokio::net::{TcpListener, TcpStream, UdpSocket, lookup_host};
 use tokio::time::Instant as TokioInstant;
 
-use crate::files::{File, FileKind, Files, OpenMode};
+use jobs::{Job, Jobs};
+
+use crate::files::{Entry, File, FileKind, Files, Head, OpenMode, head};
 use crate::net::{Datagrams, Listener, Network, Stream};
 use crate::{Instant, Runtime, TaskHandle, World};
 
@@ -22,12 +26,13 @@ use crate::{Instant, Runtime, TaskHandle, World};
 #[derive(Debug)]
 pub struct RealWorld {
     origin: TokioInstant,
+    jobs: Jobs,
 }
 
 impl RealWorld {
     /// A handle to the real world.
     pub fn runtime() -> Runtime {
-        Runtime::new(Arc::new(RealWorld { origin: TokioInstant::now() }))
+        Runtime::new(Arc::new(RealWorld { origin: TokioInstant::now(), jobs: Jobs::default() }))
     }
 }
 
@@ -71,8 +76,8 @@ impl World for RealWorld {
         getrandom::fill(bytes).expect("the operating system gives entropy");
     }
 
-    fn run_job(&self, _kind: &'static str, job: Box<dyn FnOnce() + Send>) {
-        tokio::task::spawn_blocking(job);
+    fn run_job(&self, _kind: &'static str, job: Job) {
+        self.jobs.run(job);
     }
 
     fn files(&self) -> Arc<dyn Files> {
@@ -103,12 +108,7 @@ impl Files for RealFiles {
     }
 
     fn kind(&self, path: &Path) -> io::Result<FileKind> {
-        let kind = fs::metadata(path)?.file_type();
-        Ok(match (kind.is_file(), kind.is_dir()) {
-            (true, _) => FileKind::File,
-            (_, true) => FileKind::Directory,
-            _ => FileKind::Other,
-        })
+        Ok(kind_of(fs::metadata(path)?.file_type()))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
@@ -117,6 +117,25 @@ impl Files for RealFiles {
             .collect::<io::Result<Vec<_>>>()?;
         names.sort();
         Ok(names)
+    }
+
+    /// The directory says itself what is a file, which spares a call for each.
+    fn heads(&self, dir: &Path, most: usize, wanted: &dyn Fn(&Path) -> bool) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let name = PathBuf::from(entry.file_name());
+            if wanted(&name) {
+                let path = dir.join(&name);
+                let head = match entry.file_type() {
+                    Ok(kind) if kind.is_file() => file_head(&path, most),
+                    _ => head(self, &path, most),
+                };
+                entries.push((name, head));
+            }
+        }
+        entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(entries)
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -143,6 +162,29 @@ impl Files for RealFiles {
         let space = rustix::fs::statvfs(path)?;
         Ok(space.f_bavail.saturating_mul(space.f_frsize))
     }
+}
+
+fn kind_of(kind: fs::FileType) -> FileKind {
+    match (kind.is_file(), kind.is_dir()) {
+        (true, _) => FileKind::File,
+        (_, true) => FileKind::Directory,
+        _ => FileKind::Other,
+    }
+}
+
+/// The head of what was a file when it was listed. Should it be a pipe by now, opening it must not wait for a writer.
+fn file_head(path: &Path, most: usize) -> io::Result<Head> {
+    let not_waiting = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = fs::OpenOptions::new().read(true).custom_flags(not_waiting).open(path)?;
+    let metadata = file.metadata()?;
+    let kind = kind_of(metadata.file_type());
+    if kind != FileKind::File {
+        return Ok(Head { kind, length: 0, bytes: Vec::new() });
+    }
+    let mut bytes = vec![0; most.min(usize::try_from(metadata.len()).unwrap_or(most))];
+    let got = RealFile(file).read_full_at(0, &mut bytes)?;
+    bytes.truncate(got);
+    Ok(Head { kind, length: metadata.len(), bytes })
 }
 
 struct RealFile(fs::File);
@@ -302,6 +344,37 @@ mod tests {
         assert_eq!(files.list(&sub).unwrap(), [PathBuf::from("other")]);
         assert_eq!(files.kind(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(files.available_space(&sub).unwrap() > 0);
+    }
+
+    #[tokio::test]
+    async fn heads_are_those_that_one_operation_after_the_other_finds() {
+        let dir = tempfile::tempdir().unwrap();
+        let (at, files) = (|name: &str| dir.path().join(name), RealWorld::runtime().files());
+        for (name, length) in [("empty", 0), ("short", 3), ("exact", 10), ("long", 5000), ("unwanted", 1)] {
+            fs::write(at(name), vec![b'x'; length]).unwrap();
+        }
+        fs::create_dir(at("directory")).unwrap();
+        std::os::unix::fs::symlink("long", at("link")).unwrap();
+        std::os::unix::fs::symlink("nothing", at("link to nothing")).unwrap();
+        let mode = rustix::fs::Mode::RWXU;
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), fifo, mode, 0).unwrap();
+        let wanted = |name: &Path| name != Path::new("unwanted");
+
+        let kinds = |entries: Vec<Entry>| {
+            let told = |head: io::Result<Head>| head.map_err(|error| error.kind());
+            entries.into_iter().map(|(name, head)| (name, told(head))).collect::<Vec<_>>()
+        };
+        let found = kinds(files.heads(dir.path(), 10, &wanted).unwrap());
+        let one_by_one = files.list(dir.path()).unwrap().into_iter().filter(|name| wanted(name));
+        let one_by_one = one_by_one.map(|name| (name.clone(), head(&*files, &dir.path().join(name), 10)));
+        assert_eq!(found, kinds(one_by_one.collect()));
+        let of = |name: &str| found.iter().find(|(found, _)| found == Path::new(name)).unwrap().1.clone();
+        assert_eq!(of("link"), Ok(Head { kind: FileKind::File, length: 5000, bytes: vec![b'x'; 10] }));
+        assert_eq!(of("link to nothing"), Err(io::ErrorKind::NotFound));
+        assert_eq!(of("pipe").unwrap().kind, FileKind::Other);
+        assert_eq!(file_head(&at("pipe"), 10).unwrap().kind, FileKind::Other, "it turned into a pipe");
+        assert_eq!(files.heads(&at("none"), 10, &wanted).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[tokio::test]

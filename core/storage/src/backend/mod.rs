@@ -33,6 +33,11 @@ pub trait Backend: Send + Sync {
     /// are not published yet are not among them, if the backend keeps those apart. All of them, or an error.
     async fn list(&self, index: StorageIndex) -> Result<BTreeMap<ShareNumber, Body>, BackendError>;
 
+    /// The numbers of what [`list`](Backend::list) tells, without a look at it: what has a name need be no share.
+    async fn names(&self, index: StorageIndex) -> Result<BTreeSet<ShareNumber>, BackendError> {
+        Ok(self.list(index).await?.into_keys().collect())
+    }
+
     /// Everything that is kept under a prefix: for each of its [`files`](Backend::files) what [`list`](Backend::list) tells,
     /// or why it does not. For one who looks for files that need a closer look: nobody holds their locks.
     async fn survey(&self, prefix: Prefix) -> Result<Survey, BackendError> {

@@ -19,7 +19,7 @@ use crate::share::{Kind, Prefix, ShareId};
 const DAY: u64 = 24 * 60 * 60;
 
 /// How many files are reconciled at a time.
-const AT_A_TIME: usize = 16;
+const AT_A_TIME: usize = 128;
 
 /// Crawls one prefix. What fails is counted, and no reason to stop.
 pub(super) async fn crawl(

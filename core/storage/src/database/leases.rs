@@ -23,8 +23,17 @@ impl Write<'_> {
             Some(State::Going) if relapse!("lease-L4") => {}
             _ => return Ok(Err(Refused { row })),
         }
-        let asked = Lease { renewed, expires };
-        let held = self.leases(id)?.remove(&account);
+        self.extend(id, account, Lease { renewed, expires }).map(Ok)
+    }
+
+    /// The same, on a share whose row the caller has seen in this very transaction to take a lease.
+    pub(crate) fn extend(
+        &mut self,
+        id: ShareId,
+        account: AccountId,
+        asked: Lease,
+    ) -> Result<Lease, DatabaseError> {
+        let held = self.lease(id, account)?;
         let lease = match held {
             Some(held) if !relapse!("lease-A9") => later(held, asked),
             _ => asked,
@@ -32,7 +41,7 @@ impl Write<'_> {
         if held != Some(lease) {
             self.put_lease(id, account, Some(&lease))?;
         }
-        Ok(Ok(lease))
+        Ok(lease)
     }
 
     /// Deletes the leases under a prefix for which `over` is true, and says how many.

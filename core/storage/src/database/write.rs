@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use protocol::StorageIndex;
 use protocol::server::ShareNumber;
-use redb::{Table, WriteTransaction};
+use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::records::{
-    LEASES, LeaseKey, LeaseRecord, META, META_EPOCH, RowRecord, SHARES, ShareKey, lease_key, lease_record,
-    row_record, share_key,
+    LEASES, LeaseKey, LeaseRecord, META, META_EPOCH, RowRecord, SHARES, ShareKey, lease_from, lease_key,
+    lease_record, row_record, share_key,
 };
 use super::{AccountId, DatabaseError, Epoch, Lease, Row, failed, read};
 use crate::share::ShareId;
@@ -125,6 +125,12 @@ impl<'a> Write<'a> {
     /// As [`Read::rows`](super::Read::rows).
     pub fn rows(&self, index: StorageIndex) -> Result<BTreeMap<ShareNumber, Row>, DatabaseError> {
         read::rows(&self.shares, index)
+    }
+
+    /// The lease of an account on a share.
+    pub(super) fn lease(&self, id: ShareId, account: AccountId) -> Result<Option<Lease>, DatabaseError> {
+        let record = self.leases.get(&lease_key(id, account)).map_err(failed)?;
+        record.map(|record| lease_from(id, record.value())).transpose()
     }
 
     /// As [`Read::leases`](super::Read::leases).

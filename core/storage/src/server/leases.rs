@@ -10,9 +10,8 @@ use runtime::{reached, relapse};
 use super::Mode;
 use super::reconcile::Sight;
 use super::shared::Shared;
-use super::step::step;
 use crate::config::LEASE;
-use crate::database::{AccountId, DatabaseError, Row, State};
+use crate::database::{AccountId, DatabaseError, Lease, Row, State};
 use crate::share::ShareId;
 
 impl Shared {
@@ -41,27 +40,23 @@ impl Shared {
         }
     }
 
-    /// Renews the clients' lease in a single transaction, if rows and backend agree about every share of the file and
-    /// there is any: the ordinary case. None when there is more to do. The caller holds the file's lock.
+    /// Renews the clients' lease in a single transaction, if every share of the file is STABLE and has its name in the
+    /// backend, and nothing else has one there: the ordinary case. None when there is more to do. The caller holds the
+    /// file's lock.
     async fn renew_what_agrees(&self, index: StorageIndex) -> Result<Option<()>, ServerError> {
-        let bodies = self.backend.list(index).await?;
+        let named = self.backend.names(index).await?;
         let now = self.now();
         let renewed = self.database.update("G", move |write| {
             let rows = write.rows(index)?;
-            let agrees =
-                |(share, row): (&ShareNumber, &Row)| step(Some(row), bodies.get(share), false).is_none();
-            if rows.is_empty()
-                || !rows.iter().all(agrees)
-                || !bodies.keys().all(|share| rows.contains_key(share))
-            {
+            let stable = rows.values().all(|row| row.state == State::Stable);
+            if rows.is_empty() || !stable || !rows.keys().eq(&named) {
                 return Ok(None);
             }
-            let mut renewed = 0;
-            for id in leasable(index, &rows) {
-                let lease = write.renew(id, AccountId::ANONYMOUS, now, Some(now.saturating_add(LEASE)))?;
-                renewed += usize::from(lease.is_ok());
+            let lease = Lease { renewed: now, expires: Some(now.saturating_add(LEASE)) };
+            for &share in &named {
+                write.extend(ShareId { index, share }, AccountId::ANONYMOUS, lease)?;
             }
-            Ok::<_, DatabaseError>((renewed > 0).then_some(()))
+            Ok::<_, DatabaseError>(Some(()))
         });
         Ok(renewed.await?)
     }

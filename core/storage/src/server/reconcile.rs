@@ -82,7 +82,8 @@ impl Shared {
         Ok(sight.findings)
     }
 
-    /// Reads both sides, and does what must happen to each share but to collect it.
+    /// Reads both sides, and does what must happen to each share but to collect it. The rows are read again after that for
+    /// whoever serves a client.
     pub(super) async fn look(self: &Arc<Self>, held: &Held, mode: Mode) -> Result<Sight, ReconcileError> {
         let index = held.index();
         let (rows, unleased) = self.rows_and_unleased(index, mode).await?;
@@ -104,7 +105,9 @@ impl Shared {
                 self.backend.make_durable(index).await?;
             }
             self.carry_out(held, &mut sight).await?;
-            sight.rows = self.rows(index).await?;
+            if mode == Mode::Request {
+                sight.rows = self.rows(index).await?;
+            }
         }
         self.looks.note(index, self.runtime.now());
         Ok(sight)

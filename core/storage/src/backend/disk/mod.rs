@@ -20,14 +20,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::StorageIndex;
 use protocol::server::ShareNumber;
-use runtime::files::OpenMode;
+use runtime::files::{FileKind, Head, OpenMode};
 use runtime::{JobLost, Runtime};
 use tokio::sync::oneshot;
 
 use super::{Backend, BackendError, Body, Incoming, SlotChange, Survey, WriteEnabler};
 use crate::container::immutable::MAX_SHARE;
-use crate::container::{Container, mutable};
-use crate::error::StorageError;
+use crate::container::{Container, Header, mutable};
+use crate::error::{Flaw, StorageError};
 use crate::layout::parse_share;
 use crate::share::{Prefix, ShareId};
 use place::{Place, absent};
@@ -89,6 +89,14 @@ impl Backend for Disk {
 
     async fn list(&self, index: StorageIndex) -> Result<BTreeMap<ShareNumber, Body>, BackendError> {
         self.job("list shares", move |place| bodies(place, &index)).await
+    }
+
+    async fn names(&self, index: StorageIndex) -> Result<BTreeSet<ShareNumber>, BackendError> {
+        self.job("list names", move |place| {
+            let names = place.list(&place.shareset(&index))?;
+            Ok(names.iter().filter_map(|name| parse_share(name)).collect())
+        })
+        .await
     }
 
     /// A job or two, so that a crawl costs little more than its system calls.
@@ -192,30 +200,26 @@ fn survey(place: &Place, files: &[StorageIndex]) -> Survey {
 
 /// What is kept of a file under the names of shares.
 fn bodies(place: &Place, index: &StorageIndex) -> Result<BTreeMap<ShareNumber, Body>, StorageError> {
-    let shareset = place.shareset(index);
     let mut bodies = BTreeMap::new();
-    for share in place.list(&shareset)?.iter().filter_map(|name| parse_share(name)) {
-        if let Some(body) = absent(judge(place, &shareset.join(share.to_string())))? {
-            bodies.insert(share, body);
+    for (name, head) in place.heads(index)? {
+        // One that cannot be read says nothing of itself. One that has gone since is none.
+        if let (Some(share), Some(head)) = (parse_share(&name), absent(head)?) {
+            bodies.insert(share, judge(&head));
         }
     }
     Ok(bodies)
 }
 
-/// What is kept under the name of a share, by its header alone. Only what was read is judged: that it cannot be read says
-/// nothing of it.
-fn judge(place: &Place, path: &Path) -> Result<Body, StorageError> {
-    match Container::open(place.files(), path, OpenMode::Read) {
-        Ok(container) => {
-            let (size, used) = (container.data_len(), container.length());
-            Ok(match container {
-                Container::Immutable(_) => Body::Immutable { size, used },
-                Container::Mutable(_) => Body::Mutable { size, used },
-            })
-        }
-        Err(StorageError::Unusable(flaw)) => {
-            Ok(Body::Corrupted { used: flaw.length(), why: flaw.to_string() })
-        }
-        Err(error) => Err(error),
+/// What is kept under the name of a share, by its header alone.
+fn judge(head: &Head) -> Body {
+    let header = match head.kind {
+        FileKind::File => Header::parse(&head.bytes, head.length),
+        // A pipe or a device, or a directory.
+        _ => Err(Flaw::NotAFile),
+    };
+    match header {
+        Ok(Header::Immutable(header)) => Body::Immutable { size: header.data_len, used: header.length },
+        Ok(Header::Mutable(header)) => Body::Mutable { size: header.data_len, used: header.length },
+        Err(flaw) => Body::Corrupted { used: flaw.length(), why: flaw.to_string() },
     }
 }

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use protocol::StorageIndex;
 use protocol::server::ShareNumber;
-use runtime::files::{File, FileKind, Files, OpenMode};
+use runtime::files::{Entry, File, FileKind, Files, OpenMode};
 
+use crate::container::HEAD;
 use crate::error::StorageError;
 use crate::layout::{below, parse_index, parse_prefix, parse_share};
 use crate::lock::lock;
@@ -74,13 +75,28 @@ impl Place {
 
     /// The names in a directory; none when it is not there, or is no directory.
     pub fn list(&self, directory: &Path) -> Result<Vec<PathBuf>, StorageError> {
-        match self.files.list(directory) {
+        self.none_if_no_directory(directory, self.files.list(directory))
+    }
+
+    /// What is under the names of a file's shares, as far as their first bytes tell.
+    pub fn heads(&self, index: &StorageIndex) -> Result<Vec<Entry>, StorageError> {
+        let shareset = self.shareset(index);
+        let heads = self.files.heads(&shareset, HEAD, &|name| parse_share(name).is_some());
+        self.none_if_no_directory(&shareset, heads)
+    }
+
+    fn none_if_no_directory<T>(
+        &self,
+        directory: &Path,
+        listed: io::Result<Vec<T>>,
+    ) -> Result<Vec<T>, StorageError> {
+        match listed {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => match self.files.kind(directory) {
                 Ok(FileKind::File | FileKind::Other) => Ok(Vec::new()),
                 _ => Err(error.into()),
             },
-            Ok(names) => Ok(names),
+            Ok(entries) => Ok(entries),
         }
     }
 
