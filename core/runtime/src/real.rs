@@ -3,16 +3,21 @@
 
 mod jobs;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use rustix::fs::{CWD, Dir, DirEntry, FileType, Mode, OFlags, openat};
+use rustix::io::retry_on_intr;
 use tokio::net::{TcpListener, TcpStream, UdpSocket, lookup_host};
 use tokio::time::Instant as TokioInstant;
 
@@ -112,24 +117,23 @@ impl Files for RealFiles {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
-        let mut names = fs::read_dir(dir)?
-            .map(|entry| Ok(PathBuf::from(entry?.file_name())))
-            .collect::<io::Result<Vec<_>>>()?;
+        let (mut listing, mut names) = (open_dir(dir)?, Vec::new());
+        while let Some(entry) = next_entry(&mut listing)? {
+            names.push(name_of(&entry));
+        }
         names.sort();
         Ok(names)
     }
 
-    /// The directory says itself what is a file, which spares a call for each.
+    /// The directory says itself what is a file, and files are opened from there: that spares a call and a walk for each.
     fn heads(&self, dir: &Path, most: usize, wanted: &dyn Fn(&Path) -> bool) -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            let name = PathBuf::from(entry.file_name());
+        let (mut listing, mut entries) = (open_dir(dir)?, Vec::new());
+        while let Some(entry) = next_entry(&mut listing)? {
+            let name = name_of(&entry);
             if wanted(&name) {
-                let path = dir.join(&name);
                 let head = match entry.file_type() {
-                    Ok(kind) if kind.is_file() => file_head(&path, most),
-                    _ => head(self, &path, most),
+                    FileType::RegularFile => file_head(listing.fd()?, &name, most),
+                    _ => head(self, &dir.join(&name), most),
                 };
                 entries.push((name, head));
             }
@@ -172,10 +176,30 @@ fn kind_of(kind: fs::FileType) -> FileKind {
     }
 }
 
+/// A directory, to be listed. As the standard library's, but with a small buffer and without a look at it first.
+fn open_dir(dir: &Path) -> io::Result<Dir> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(Dir::new(retry_on_intr(|| openat(CWD, dir, flags, Mode::empty()))?)?)
+}
+
+/// The next entry that is neither the directory itself nor the one above it.
+fn next_entry(listing: &mut Dir) -> io::Result<Option<DirEntry>> {
+    loop {
+        match listing.read().transpose()? {
+            Some(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
+            next => return Ok(next),
+        }
+    }
+}
+
+fn name_of(entry: &DirEntry) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(entry.file_name().to_bytes()))
+}
+
 /// The head of what was a file when it was listed. Should it be a pipe by now, opening it must not wait for a writer.
-fn file_head(path: &Path, most: usize) -> io::Result<Head> {
-    let not_waiting = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = fs::OpenOptions::new().read(true).custom_flags(not_waiting).open(path)?;
+fn file_head(dir: BorrowedFd<'_>, name: &Path, most: usize) -> io::Result<Head> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = fs::File::from(retry_on_intr(|| openat(dir, name, flags, Mode::empty()))?);
     let metadata = file.metadata()?;
     let kind = kind_of(metadata.file_type());
     if kind != FileKind::File {
@@ -356,9 +380,7 @@ mod tests {
         fs::create_dir(at("directory")).unwrap();
         std::os::unix::fs::symlink("long", at("link")).unwrap();
         std::os::unix::fs::symlink("nothing", at("link to nothing")).unwrap();
-        let mode = rustix::fs::Mode::RWXU;
-        let fifo = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), fifo, mode, 0).unwrap();
+        rustix::fs::mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
         let wanted = |name: &Path| name != Path::new("unwanted");
 
         let kinds = |entries: Vec<Entry>| {
@@ -373,7 +395,11 @@ mod tests {
         assert_eq!(of("link"), Ok(Head { kind: FileKind::File, length: 5000, bytes: vec![b'x'; 10] }));
         assert_eq!(of("link to nothing"), Err(io::ErrorKind::NotFound));
         assert_eq!(of("pipe").unwrap().kind, FileKind::Other);
-        assert_eq!(file_head(&at("pipe"), 10).unwrap().kind, FileKind::Other, "it turned into a pipe");
+        assert_eq!(
+            file_head(open_dir(dir.path()).unwrap().fd().unwrap(), Path::new("pipe"), 10).unwrap().kind,
+            FileKind::Other,
+            "it turned into a pipe"
+        );
         assert_eq!(files.heads(&at("none"), 10, &wanted).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 

@@ -34,7 +34,7 @@ use place::{Place, absent};
 use upload::Upload;
 
 /// As many files are surveyed in one job.
-const SURVEYED_AT_ONCE: usize = 32;
+const SURVEYED_AT_ONCE: usize = 16;
 
 /// Of more than that, the rest is divided among so many jobs.
 const SURVEYORS: usize = 4;
