@@ -27,7 +27,7 @@ use super::model::Model;
 use super::model::leases::Asked;
 use super::oracle::{self, renewed::LeasesSeen};
 use super::store::SimStore;
-use super::witness::{Watch, Watched};
+use super::witness::{Watch, Watched, Wishes};
 use super::workload::{Happening, ServerPlan, StorageWorkload};
 
 /// How long a server is down after a crash, when the case does not say.
@@ -80,6 +80,7 @@ pub struct Stage {
     life: Mutex<Option<Arc<Life>>>,
     model: Mutex<Model>,
     leases: Mutex<LeasesSeen>,
+    wishes: Wishes,
 }
 
 /// A server from its start to its stop or crash.
@@ -143,6 +144,7 @@ impl Stage {
             life: Mutex::new(None),
             model: Mutex::new(Model::new(workload, epoch, steady)),
             leases: Mutex::default(),
+            wishes: Wishes::default(),
             plan,
             script,
         }
@@ -345,7 +347,7 @@ impl Stage {
         let number = self.lives.fetch_add(1, Ordering::Relaxed);
         let runtime = self.server.runtime();
         self.server.stage("I: start and recovery");
-        let watch = Watch::new(self.world, self.server.clone(), &self.plan);
+        let watch = Watch::new(self.world, self.server.clone(), &self.plan, self.wishes.clone());
         if self.is_healed() {
             watch.heal();
         }

@@ -17,6 +17,7 @@ use storage::share::{Kind, Prefix, ShareId};
 
 use super::look::parse_key;
 use super::oracle;
+use super::stage::lock;
 use super::workload::ServerPlan;
 
 /// What can become of a call to the backend.
@@ -28,6 +29,10 @@ pub const DELETIONS: &str = "backend-delete";
 /// How long a slow call takes.
 const SLOW: Duration = Duration::from_secs(12);
 
+/// Shares whose deletion a client asked for, or whose upload it gave up, in this life of the server or an earlier one: what
+/// could not be deleted then is deleted now.
+pub type Wishes = Arc<Mutex<BTreeSet<ShareId>>>;
+
 /// What is known of a server's dealings with its backend, in one life of it.
 pub struct Watch {
     world: World,
@@ -37,6 +42,7 @@ pub struct Watch {
     longest: Duration,
     /// An upload may replace a corrupted share.
     replaces: bool,
+    wished: Wishes,
     state: Mutex<State>,
 }
 
@@ -53,8 +59,6 @@ struct State {
     writes: BTreeMap<ShareId, u32>,
     /// What the server is about.
     about: BTreeMap<ShareId, u32>,
-    /// Shares whose deletion a client asked for, or whose upload it gave up.
-    wished: BTreeSet<ShareId>,
     /// Something failed since this was last asked.
     failed: bool,
     /// Nothing reaches the backend until then.
@@ -63,10 +67,10 @@ struct State {
 
 impl Watch {
     /// A watch for one life of a server.
-    pub fn new(world: World, machine: Actor, plan: &ServerPlan) -> Arc<Watch> {
+    pub fn new(world: World, machine: Actor, plan: &ServerPlan, wished: Wishes) -> Arc<Watch> {
         let (longest, replaces) = (Duration::from_micros(plan.backend_us), plan.replaces_corrupt);
         let runtime = machine.runtime();
-        Arc::new(Watch { world, machine, runtime, longest, replaces, state: Mutex::default() })
+        Arc::new(Watch { world, machine, runtime, longest, replaces, wished, state: Mutex::default() })
     }
 
     /// The server has started.
@@ -86,7 +90,7 @@ impl Watch {
 
     /// A client asks for the deletion of a share, or gives its upload up.
     pub fn wishes_away(&self, id: ShareId) {
-        self.lock().wished.insert(id);
+        lock(&self.wished).insert(id);
     }
 
     /// Whether the backend has failed since this was last asked.
@@ -222,7 +226,7 @@ impl Watched {
     async fn check_delete(&self, id: ShareId) {
         let Some((row, leases)) = self.watch.row(id).await else { return };
         let replaced = self.watch.replaces && row.is_some_and(|row| row.kind == Kind::Corrupted);
-        let wished = replaced || self.watch.lock().wished.contains(&id);
+        let wished = replaced || lock(&self.watch.wished).contains(&id);
         self.watch.judge("deletes", oracle::deletes::check_delete(id, row.as_ref(), &leases, wished));
     }
 }
