@@ -7,10 +7,13 @@
 //! | [`session`] | the P2P protocol on a connection: serving a peer, being a client of one |
 //! | [`wire`], [`message`], [`version`] | connections, what is said on them, and in which version |
 //! | [`key`], [`hash`], [`verify`], [`uuid`] | what objects are called, and whether bytes are theirs; what repositories are called |
+//! | [`http`] | the protocol over HTTP: a server, and the peer behind a URL |
+//! | [`workers`] | how many requests are served at a time |
 //! | [`idle`] | idle connections, kept to be used again |
 //! | [`mode`] | what clients may do |
 
 pub mod hash;
+pub mod http;
 pub mod idle;
 pub mod key;
 pub mod message;
@@ -22,5 +25,6 @@ pub mod uuid;
 pub mod verify;
 pub mod version;
 pub mod wire;
+pub mod workers;
 
 pub use peer::Peer;

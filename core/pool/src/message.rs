@@ -247,6 +247,12 @@ impl Message {
 }
 
 impl AssociatedFile {
+    /// A file's name as it came in some other form: relative, and with underscores for control characters.
+    pub fn of_name(name: &Bytes) -> Option<AssociatedFile> {
+        let plain = |byte: &u8| if byte.is_ascii_control() { b'_' } else { *byte };
+        (!name.starts_with(b"/")).then(|| AssociatedFile(name.iter().map(plain).collect()))
+    }
+
     /// As it is sent: a percent sign is doubled, and whitespace becomes one.
     fn escape(&self) -> Bytes {
         let mut escaped = BytesMut::with_capacity(self.0.len());
