@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use protocol::StorageIndex;
 use protocol::server::{
     Allocate, LeaseSecret, ReadTestWrite, ServerError, ShareNumber, ShareReader, ShareWriter, SlotServer,
     SlotTest, StorageServer, TestAndWrite,
@@ -390,16 +391,25 @@ impl StorageClient {
             }
         };
         tracing::debug!(target: "client", file = step.file, "is granted {:?}, beside {already:?}", writers.keys());
+        {
+            let mut model = self.stage.model();
+            writers.keys().for_each(|share| _ = model.progress.insert(ShareId { index, share: *share }, now));
+        }
         self.judge("kept", oracle::kept::check_told(&already, &known));
         self.judge("kept", oracle::kept::check_granted(&writers.keys().copied().collect(), &known));
+        if step.length == 0 {
+            self.are_there(index, writers.keys().copied(), clock);
+        }
         let after = self.rows(step.file).await;
         self.judge("visible", oracle::visible::check_visible(&already, &before, &after));
+        let certain = |share: &&ShareNumber| self.stage.model().is_certain(ShareId { index, share: **share });
+        let granted = writers.keys().filter(certain).copied();
+        self.judge("settled", oracle::settled::check_empty(granted, &after));
         self.check_refused(step, &already, &writers, &known, &met);
         self.noticed(life, step.file, &already);
         {
             self.stage.note_failures();
             let mut model = self.stage.model();
-            writers.keys().for_each(|share| _ = model.progress.insert(ShareId { index, share: *share }, now));
             // What could not be renewed is reported all the same.
             let renewed = oracle::answers::is_calm(begun, model.trouble);
             for share in &already {
@@ -429,6 +439,17 @@ impl StorageClient {
             }
         }
         ended
+    }
+
+    /// Shares of no bytes were granted: they are complete.
+    fn are_there(&self, index: StorageIndex, shares: impl Iterator<Item = ShareNumber>, clock: u64) {
+        let mut model = self.stage.model();
+        for id in shares.map(|share| ShareId { index, share }) {
+            model.leases.renewed(id, clock);
+            if !model.is_wild(id) {
+                model.shares.is_there(id, Bytes::new());
+            }
+        }
     }
 
     /// Of the shares that were neither granted nor reported, each must be on its way by somebody.
@@ -616,7 +637,9 @@ impl StorageClient {
             let answer = self.on_writer(upload, "write", move |writer| {
                 Box::pin(async move { writer.write(start, other).await })
             });
-            if answer.await.is_err() {
+            let answer = answer.await;
+            self.stage.check_uploads();
+            if answer.is_err() {
                 return Ended::Unknown;
             }
         }

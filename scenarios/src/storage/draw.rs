@@ -7,8 +7,8 @@ use seedgrid::world::Knobs;
 use storage::config::LEASE;
 
 use super::workload::{
-    ClientPlan, DAY, Deed, End, Expiry, FILES, Finale, Happening, Order, SLOTS, ServerPlan, Step,
-    StorageWorkload, Test, What,
+    ClientPlan, DAY, Deed, End, Expiry, Finale, Happening, Order, SLOTS, ServerPlan, Step, StorageWorkload,
+    Test, What,
 };
 use super::{operator, store, wire, witness};
 
@@ -26,8 +26,14 @@ pub struct Menu {
     pub store: &'static [&'static str],
     /// What becomes of operations on the disk, by the name of the kind.
     pub disk: &'static [&'static str],
-    /// Clocks are wrong.
-    pub clocks: bool,
+    /// How uploads end that are not closed, each with a weight.
+    pub ends: &'static [(u64, End)],
+    /// The files that clients meet on: some of them, no more than so many.
+    pub files: (&'static [u64], u64),
+    /// In how many cases of eight nobody waits for more than a moment.
+    pub haste: u64,
+    /// In how many cases of eight clocks are wrong.
+    pub clocks: u64,
     /// How many cases of eight keep shares in an object store.
     pub cloud: u64,
     /// How many cases of eight have leases that end.
@@ -52,6 +58,9 @@ pub const ALL_STEPS: &[(u64, What)] = &[
     (1, What::Advise),
 ];
 
+/// Every file.
+pub const ALL_FILES: &[u64] = &[0, 1, 2, 3, 4];
+
 /// Everything that can happen to a server.
 pub const ALL_DEEDS: &[(u64, Happening)] = &[
     (3, Happening::Restart),
@@ -67,6 +76,8 @@ pub const ALL_DEEDS: &[(u64, Happening)] = &[
 
 /// The crashes of a machine.
 pub const CRASHES: &[&str] = &["process-crash", "power-loss"];
+/// Bytes of the shares that are copied in.
+const COPIES: &[i64] = &[1, 500, 1300];
 /// Everything that can become of an operation on a disk, but what spoils the medium.
 pub const ALL_DISK: &[&str] =
     &["process-crash", "power-loss", "disk-error", "no-space", "full-disk", "slow-disk"];
@@ -80,7 +91,10 @@ impl Menu {
         backend: witness::TROUBLES,
         store: store::TROUBLES,
         disk: ALL_DISK,
-        clocks: true,
+        ends: &[(2, End::Abort), (1, End::LateAbort), (1, End::Silence), (1, End::Dawdle)],
+        files: (ALL_FILES, 3),
+        haste: 0,
+        clocks: 4,
         cloud: 3,
         expiry: 5,
         patience: 3,
@@ -89,7 +103,7 @@ impl Menu {
 
     /// Clients, and nothing that goes wrong.
     pub const CALM: Menu =
-        Menu { deeds: &[], wire: &[], backend: &[], store: &[], disk: &[], clocks: false, ..Menu::ALL };
+        Menu { deeds: &[], wire: &[], backend: &[], store: &[], disk: &[], clocks: 0, ..Menu::ALL };
 
     /// The names of all kinds of trouble that a case may have.
     pub fn kinds(&self) -> Vec<&'static str> {
@@ -107,7 +121,7 @@ impl Menu {
             (0..dice.weighted(&[(3, 1), (4, 2), (2, 3)]).to_owned()).map(|_| scene.client(dice)).collect();
         let operator = self.operator(dice, &scene);
         let finale = *dice.weighted(&[(6, Finale::Plain), (2, Finale::Again), (1, Finale::Rebuild)]);
-        let faults = self.faults(dice, clients.len() as u64, server.cloud.is_some(), server.lazy_sync);
+        let faults = self.faults(dice, &clients, server.cloud.is_some(), server.lazy_sync);
         let job_us = *dice.weighted(&[(3, 0), (1, 100), (1, 5_000)]);
         (StorageWorkload { server, clients, operator, finale }, faults, Knobs { job_us })
     }
@@ -151,23 +165,35 @@ impl Menu {
         }
         let kinds: Vec<_> = self.deeds.iter().filter(|_| dice.chance(1, 2)).copied().collect();
         let kinds = if kinds.is_empty() { self.deeds } else { &kinds };
-        let deed = |_| {
+        let mut deeds = Vec::new();
+        for _ in 0..=scene.few {
             let what = *dice.weighted(kinds);
+            let (file, share) = (scene.file(dice), u64::from(scene.share(dice)));
+            if what.damages() && dice.chance(1, 2) {
+                // Only what is there can be damaged.
+                let by = *dice.pick(COPIES);
+                deeds.push(Deed {
+                    after_ms: scene.pause(dice),
+                    what: Happening::CopyIn,
+                    file,
+                    share,
+                    by,
+                    ..Deed::default()
+                });
+            }
             let by = match what {
                 Happening::Truncate => *dice.pick(&[0, 2, 11, 12, 50, 99]),
-                Happening::CopyIn => *dice.pick(&[1, 500, 1300]),
+                Happening::CopyIn => *dice.pick(COPIES),
                 Happening::Outage => *dice.pick(&[1, 5, 40, 600]),
                 _ => 0,
             };
-            let file = scene.file(dice);
-            let share = u64::from(scene.share(dice));
             let (after_ms, crawl_ms) = (scene.pause(dice), scene.crawl(dice, IN_ITS_MIDST));
-            Deed { after_ms, crawl_ms, what, file, share, by }
-        };
-        (0..=scene.few).map(deed).collect()
+            deeds.push(Deed { after_ms, crawl_ms, what, file, share, by });
+        }
+        deeds
     }
 
-    fn faults(&self, dice: &mut Dice, clients: u64, cloud: bool, lazy_sync: bool) -> Vec<Fault> {
+    fn faults(&self, dice: &mut Dice, clients: &[ClientPlan], cloud: bool, lazy_sync: bool) -> Vec<Fault> {
         let mut faults = Vec::new();
         if dice.chance(1, 5) {
             return faults;
@@ -179,7 +205,7 @@ impl Menu {
         for _ in 0..if wire.is_empty() { 0 } else { dice.below(4) } {
             faults.push(Fault::at(
                 "wire",
-                dice.below(clients),
+                dice.below(clients.len() as u64),
                 1 + dice.skewed(5) as u32,
                 dice.pick::<&str>(&wire),
             ));
@@ -197,11 +223,10 @@ impl Menu {
         }
         let store = some(dice, self.store);
         for _ in 0..if store.is_empty() || !cloud { 0 } else { dice.below(6) } {
-            let (kind, nth) =
-                (*dice.pick(&["put", "put", "get", "get", "delete", "list"]), 1 + dice.skewed(6) as u32);
             // What is reported as failed, and happens later, needs an attempt that is not the last.
-            let late = kind == "put" && store.contains(&"applied-late") && dice.chance(1, 2);
+            let late = store.contains(&"applied-late") && dice.chance(1, 3);
             let effect = if late { "applied-late" } else { *dice.pick(&store) };
+            let (kind, nth) = (*dice.pick(store::calls(effect)), 1 + dice.skewed(6) as u32);
             // Often all retries fail.
             let times = *dice.weighted(&[(3, 1), (1, 2), (3, 4)]);
             faults.extend((nth..nth + times).map(|nth| Fault::at(kind, 0, nth, effect)));
@@ -217,9 +242,14 @@ impl Menu {
             let effect = disk_effect(dice, kind);
             faults.push(Fault::Disk { disk: "server".into(), op, nth: 1 + dice.skewed(10) as u32, effect });
         }
-        for _ in 0..if self.clocks && dice.chance(1, 2) { dice.between(1, 2) } else { 0 } {
+        for _ in 0..if dice.chance(self.clocks, 8) { dice.between(1, 3) } else { 0 } {
             let days = *dice.pick(&[-40, -8, -1, 1, 8, 40]);
-            let at_us = if dice.chance(1, 4) { 0 } else { dice.skewed(42) };
+            // From the first, at any time, or while clients are at it.
+            let at_us = match dice.below(4) {
+                0 => 0,
+                1 => dice.skewed(42),
+                _ => dice.pick(&begins(clients)) + dice.below(3_000_000),
+            };
             faults.push(Fault::Clock { of: "server".into(), at_us, step_s: days * DAY as i64 });
         }
         faults
@@ -239,6 +269,19 @@ fn life(expiry: Expiry) -> u64 {
         Expiry::Never | Expiry::Age => LEASE,
         Expiry::Days(days) | Expiry::CutOffDay(days) => days * DAY,
     }
+}
+
+/// When each step of a client would begin if none took any time, in microseconds.
+fn begins(clients: &[ClientPlan]) -> Vec<u64> {
+    let mut begins = Vec::new();
+    for client in clients {
+        let mut at = 0;
+        for step in &client.steps {
+            at += step.after_ms * 1000;
+            begins.push(at);
+        }
+    }
+    begins
 }
 
 fn disk_effect(dice: &mut Dice, kind: &str) -> DiskEffect {
@@ -277,9 +320,9 @@ impl Scene {
         if steps.is_empty() {
             steps = menu.steps.to_vec();
         }
-        let mut files: Vec<u64> = if menu.crawls > 0 { vec![0, 1, 2] } else { (0..FILES).collect() };
+        let (mut files, most) = (menu.files.0.to_vec(), menu.files.1);
         dice.shuffle(&mut files);
-        files.truncate(dice.between(if menu.crawls > 0 { 2 } else { 1 }, 3) as usize);
+        files.truncate(dice.between(if menu.crawls > 0 { 2 } else { 1 }, most) as usize);
         let mut shares = vec![0, 1, 2, 10, 11, 100];
         dice.shuffle(&mut shares);
         shares.truncate(if menu.crawls > 0 { dice.between(3, 4) } else { dice.between(1, 4) } as usize);
@@ -302,12 +345,11 @@ impl Scene {
                 pauses.extend([(6, life(server.expiry) * 1000), (1, 61 * DAY * 1000)]);
             }
         }
+        if dice.chance(menu.haste, 8) {
+            pauses = vec![(8, 0), (2, 20), (2, 1000), (1, 5000)];
+        }
         let mut ends = vec![(8, End::Close)];
-        ends.extend(
-            [(2, End::Abort), (1, End::LateAbort), (1, End::Silence), (1, End::Dawdle)]
-                .iter()
-                .filter(|_| dice.chance(1, 3)),
-        );
+        ends.extend(menu.ends.iter().filter(|_| dice.chance(1, 3)));
         let mut order = vec![(6, Order::Forward)];
         order.extend(
             [(2, Order::Backward), (2, Order::Overlapping), (1, Order::Conflicting)]

@@ -34,7 +34,7 @@ const SIZE: u64 = 1200;
 /// Milliseconds of a day.
 const DAY_MS: u64 = DAY * 1000;
 /// How many operations a run has, roughly: where a sweep crashes one.
-const OPERATIONS: u64 = 700;
+const OPERATIONS: u64 = 360;
 
 impl MatrixScenario {
     fn workload(&self) -> StorageWorkload {

@@ -32,12 +32,12 @@ pub mod workload;
 
 use std::sync::Arc;
 
-use draw::{ALL_STEPS, CRASHES, Menu};
+use draw::{ALL_FILES, CRASHES, Menu};
 use futures::future::BoxFuture;
 use matrix::MatrixScenario;
 use seedgrid::case::{Case, Dice, Draft, Scenario, Workload};
 use seedgrid::world::World;
-use workload::{Happening, StorageWorkload, What};
+use workload::{End, Happening, StorageWorkload, What};
 
 /// A scenario with a storage server.
 pub struct StorageScenario {
@@ -47,7 +47,7 @@ pub struct StorageScenario {
 }
 
 /// Every storage scenario.
-pub static SCENARIOS: [&dyn Scenario; 15] = [
+pub static SCENARIOS: [&dyn Scenario; 17] = [
     &StorageScenario {
         name: "lease-mixed",
         about: "the standard storage scenario: clients, crawls, crashes, faults of everything",
@@ -58,6 +58,7 @@ pub static SCENARIOS: [&dyn Scenario; 15] = [
         about: "clients upload the same shares, abort, fall silent, and come back",
         menu: Menu {
             steps: &[(8, What::Upload), (2, What::List), (2, What::Read), (2, What::Renew)],
+            ends: &[(2, End::Abort), (1, End::LateAbort), (3, End::Silence), (3, End::Dawdle)],
             wire: wire::TROUBLES,
             backend: witness::TROUBLES,
             ..Menu::CALM
@@ -107,6 +108,7 @@ pub static SCENARIOS: [&dyn Scenario; 15] = [
             backend: witness::TROUBLES,
             expiry: 3,
             patience: 2,
+            files: (&[0, 1, 2], 3),
             crawls: 6,
             ..Menu::CALM
         },
@@ -127,6 +129,7 @@ pub static SCENARIOS: [&dyn Scenario; 15] = [
             backend: witness::TROUBLES,
             expiry: 8,
             patience: 8,
+            files: (&[0, 1, 2], 3),
             crawls: 6,
             ..Menu::CALM
         },
@@ -134,7 +137,20 @@ pub static SCENARIOS: [&dyn Scenario; 15] = [
     &StorageScenario {
         name: "lease-cloud",
         about: "shares in an object store that is out, slow, or does later what it said had failed",
-        menu: Menu { store: store::TROUBLES, cloud: 8, ..Menu::CALM },
+        menu: Menu { store: store::TROUBLES, cloud: 8, haste: 2, ..Menu::CALM },
+    },
+    &StorageScenario {
+        name: "lease-late",
+        about: "an object store does later what it said had failed, and clients do not wait for it",
+        menu: Menu {
+            steps: &[(4, What::Upload), (8, What::Write), (2, What::Read), (3, What::ReadSlot)],
+            ends: &[(4, End::Abort), (6, End::LateAbort)],
+            store: &["applied-late", "lost-after"],
+            files: (&[0, 2, 4], 1),
+            haste: 8,
+            cloud: 8,
+            ..Menu::CALM
+        },
     },
     &StorageScenario {
         name: "lease-crash",
@@ -142,6 +158,8 @@ pub static SCENARIOS: [&dyn Scenario; 15] = [
         menu: Menu {
             deeds: &[(1, Happening::Crash), (3, Happening::PowerLoss), (1, Happening::Restart)],
             disk: CRASHES,
+            files: (ALL_FILES, 2),
+            haste: 5,
             ..Menu::CALM
         },
     },
@@ -149,11 +167,45 @@ pub static SCENARIOS: [&dyn Scenario; 15] = [
         name: "lease-clock",
         about: "the server's clock is wrong, and is set while leases run",
         menu: Menu {
-            steps: ALL_STEPS,
-            clocks: true,
+            steps: &[
+                (8, What::Upload),
+                (8, What::Renew),
+                (2, What::Touch),
+                (6, What::Write),
+                (1, What::Read),
+                (1, What::ReadSlot),
+            ],
+            files: (ALL_FILES, 2),
+            clocks: 8,
             expiry: 7,
-            patience: 7,
+            patience: 4,
             deeds: &[(1, Happening::Restart)],
+            ..Menu::CALM
+        },
+    },
+    &StorageScenario {
+        name: "lease-damage",
+        about: "shares are damaged where they lie, beside others that are sound",
+        menu: Menu {
+            steps: &[
+                (6, What::Upload),
+                (4, What::List),
+                (4, What::Read),
+                (3, What::Renew),
+                (2, What::Touch),
+                (2, What::Advise),
+                (2, What::Write),
+                (2, What::ReadSlot),
+            ],
+            deeds: &[
+                (2, Happening::CopyIn),
+                (3, Happening::SpoilHeader),
+                (3, Happening::Truncate),
+                (2, Happening::RemoveSome),
+                (1, Happening::Remove),
+                (1, Happening::Restart),
+            ],
+            files: (ALL_FILES, 2),
             ..Menu::CALM
         },
     },

@@ -482,7 +482,22 @@ impl Stage {
         };
         self.judge("renewed", renewed);
         self.judge("promised", oracle::promised::check_promised(&promises, &self.model(), ids(), &seen));
+        self.check_uploads();
         self.check_crawling(&life);
+    }
+
+    /// Checks that no upload is kept that does not get on.
+    pub fn check_uploads(&self) {
+        self.note_failures();
+        let Some(life) = self.life() else { return };
+        let (now, model) = (self.script.now(), self.model());
+        let troubled = model.trouble.is_some_and(|moment| moment + oracle::idle::IDLE * 2 >= now);
+        if !troubled {
+            // What a client is being granted just now, it does not know of yet.
+            let granted = |id: &ShareId| model.allocating.get(id).is_some_and(|count| *count > 0);
+            let uploads = life.server.uploads().into_keys().filter(|id| !granted(id));
+            self.judge("idle", oracle::idle::check_open(uploads, &model.progress, now));
+        }
     }
 
     /// Checks that the crawler of a running server is alive.

@@ -33,6 +33,16 @@ const ON_WRITE: &[&str] =
 const ON_GET: &[&str] = &["busy", "broken", "forbidden", "lost-before", "outage"];
 const ON_LIST: &[&str] = &["busy", "broken", "lost-before", "stale-list", "short-page", "outage"];
 
+/// The calls that can come to this, each as often as it should.
+pub fn calls(trouble: &str) -> &'static [&'static str] {
+    match trouble {
+        "lost-after" | "applied-late" => &["put", "put", "delete"],
+        "stale-list" | "short-page" => &["list"],
+        "forbidden" => &["put", "put", "get", "get", "delete"],
+        _ => &["put", "put", "get", "get", "delete", "list"],
+    }
+}
+
 /// How much later than its retry an attempt may arrive that was reported as failed.
 const LATE: Duration = Duration::from_secs(11);
 /// How long an outage lasts: longer than all retries of one call.

@@ -398,6 +398,14 @@ impl Step {
     }
 }
 
+impl Happening {
+    /// Whether it damages a share that is there.
+    pub fn damages(self) -> bool {
+        use Happening::{RemoveSome, SpoilHeader, Truncate};
+        matches!(self, RemoveSome | SpoilHeader | Truncate)
+    }
+}
+
 impl Order {
     fn is_forward(&self) -> bool {
         *self == Order::Forward
