@@ -148,6 +148,8 @@ pub const BUGS: &[KnownBug] = &[
         signs: &[
             Sign::Violated { oracle: "idle" },
             Sign::Violated { oracle: "settled" },
+            // A share of no bytes that was acknowledged goes with the upload that it should not have been any more.
+            Sign::Violated { oracle: "kept" },
             Sign::Violated { oracle: "agreed" },
         ],
     },
@@ -229,7 +231,15 @@ pub const BUGS: &[KnownBug] = &[
     KnownBug {
         name: "lease-A8",
         about: "a put that was given up lands after a later deletion",
-        signs: &[Sign::Violated { oracle: "agreed" }, Sign::Violated { oracle: "kept" }],
+        // What was deleted comes back, what was written is undone; and a share of chunks of two versions cannot be read.
+        signs: &[
+            Sign::Violated { oracle: "agreed" },
+            Sign::Violated { oracle: "kept" },
+            Sign::Violated { oracle: "slots" },
+            Sign::Violated { oracle: "answers" },
+            // Objects without a row: nobody gets room for the share until they are cleared away.
+            Sign::Violated { oracle: "idle" },
+        ],
     },
     KnownBug {
         name: "lease-A9",

@@ -30,6 +30,8 @@ pub struct Menu {
     pub ends: &'static [(u64, End)],
     /// The files that clients meet on: some of them, no more than so many.
     pub files: (&'static [u64], u64),
+    /// No more than so many shares of each.
+    pub shares: u64,
     /// In how many cases of eight nobody waits for more than a moment.
     pub haste: u64,
     /// In how many cases of eight clocks are wrong.
@@ -93,6 +95,7 @@ impl Menu {
         disk: ALL_DISK,
         ends: &[(2, End::Abort), (1, End::LateAbort), (1, End::Silence), (1, End::Dawdle)],
         files: (ALL_FILES, 3),
+        shares: 4,
         haste: 0,
         clocks: 4,
         cloud: 3,
@@ -119,7 +122,7 @@ impl Menu {
         let mut scene = Scene::draw(dice, self, &server, patient);
         let clients: Vec<_> =
             (0..dice.weighted(&[(3, 1), (4, 2), (2, 3)]).to_owned()).map(|_| scene.client(dice)).collect();
-        let operator = self.operator(dice, &scene);
+        let operator = self.operator(dice, &scene, &clients);
         let finale = *dice.weighted(&[(6, Finale::Plain), (2, Finale::Again), (1, Finale::Rebuild)]);
         let faults = self.faults(dice, &clients, server.cloud.is_some(), server.lazy_sync);
         let job_us = *dice.weighted(&[(3, 0), (1, 100), (1, 5_000)]);
@@ -159,7 +162,7 @@ impl Menu {
         }
     }
 
-    fn operator(&self, dice: &mut Dice, scene: &Scene) -> Vec<Deed> {
+    fn operator(&self, dice: &mut Dice, scene: &Scene, clients: &[ClientPlan]) -> Vec<Deed> {
         if self.deeds.is_empty() || dice.chance(1, if self.crawls > 0 { 6 } else { 3 }) {
             return Vec::new();
         }
@@ -187,7 +190,12 @@ impl Menu {
                 Happening::Outage => *dice.pick(&[1, 5, 40, 600]),
                 _ => 0,
             };
-            let (after_ms, crawl_ms) = (scene.pause(dice), scene.crawl(dice, IN_ITS_MIDST));
+            let (mut after_ms, crawl_ms) = (scene.pause(dice), scene.crawl(dice, IN_ITS_MIDST));
+            if what.takes_down() && dice.chance(2, 3) {
+                // While clients are at it, or when they have just been told that all is well.
+                let moment = dice.pick(&begins(clients)) / 1000 + dice.skewed(12);
+                after_ms = moment.saturating_sub(deeds.iter().map(|deed: &Deed| deed.after_ms).sum());
+            }
             deeds.push(Deed { after_ms, crawl_ms, what, file, share, by });
         }
         deeds
@@ -199,7 +207,8 @@ impl Menu {
             return faults;
         }
         let some = |dice: &mut Dice, all: &[&'static str]| -> Vec<&'static str> {
-            all.iter().filter(|_| dice.chance(1, 2)).copied().collect()
+            let some: Vec<_> = all.iter().filter(|_| dice.chance(1, 2)).copied().collect();
+            if some.is_empty() { all.to_vec() } else { some }
         };
         let wire = some(dice, self.wire);
         for _ in 0..if wire.is_empty() { 0 } else { dice.below(4) } {
@@ -222,13 +231,14 @@ impl Menu {
             faults.extend((nth..nth + times).map(|nth| Fault::at(witness::DELETIONS, 0, nth, effect)));
         }
         let store = some(dice, self.store);
-        for _ in 0..if store.is_empty() || !cloud { 0 } else { dice.below(6) } {
+        for _ in 0..if store.is_empty() || !cloud { 0 } else { dice.between(1, 6) } {
             // What is reported as failed, and happens later, needs an attempt that is not the last.
             let late = store.contains(&"applied-late") && dice.chance(1, 3);
             let effect = if late { "applied-late" } else { *dice.pick(&store) };
-            let (kind, nth) = (*dice.pick(store::calls(effect)), 1 + dice.skewed(6) as u32);
-            // Often all retries fail.
-            let times = *dice.weighted(&[(3, 1), (1, 2), (3, 4)]);
+            let (kind, nth) =
+                (*dice.pick(store::calls(effect)), 1 + dice.skewed(if late { 5 } else { 6 }) as u32);
+            // Often all retries fail; but what is done late matters most when the next attempt succeeds.
+            let times = *dice.weighted(&[(if late { 15 } else { 3 }, 1), (1, 2), (3, 4)]);
             faults.extend((nth..nth + times).map(|nth| Fault::at(kind, 0, nth, effect)));
         }
         let mut disk = some(dice, self.disk);
@@ -240,7 +250,9 @@ impl Menu {
             let kind = *dice.pick(&disk);
             let op = if dice.chance(3, 4) { DiskOp::Change } else { DiskOp::Read };
             let effect = disk_effect(dice, kind);
-            faults.push(Fault::Disk { disk: "server".into(), op, nth: 1 + dice.skewed(10) as u32, effect });
+            // While the server starts, or any time later.
+            let nth = if dice.chance(1, 2) { dice.skewed(10) } else { dice.below(400) };
+            faults.push(Fault::Disk { disk: "server".into(), op, nth: 1 + nth as u32, effect });
         }
         for _ in 0..if dice.chance(self.clocks, 8) { dice.between(1, 3) } else { 0 } {
             let days = *dice.pick(&[-40, -8, -1, 1, 8, 40]);
@@ -310,6 +322,8 @@ struct Scene {
     sizes: Vec<u64>,
     ends: Vec<(u64, End)>,
     order: Vec<(u64, Order)>,
+    /// Nobody waits for more than a moment, and so they do more.
+    hasty: bool,
     retries: bool,
     few: u64,
 }
@@ -325,7 +339,8 @@ impl Scene {
         files.truncate(dice.between(if menu.crawls > 0 { 2 } else { 1 }, most) as usize);
         let mut shares = vec![0, 1, 2, 10, 11, 100];
         dice.shuffle(&mut shares);
-        shares.truncate(if menu.crawls > 0 { dice.between(3, 4) } else { dice.between(1, 4) } as usize);
+        let least = if menu.crawls > 0 { 3 } else { 1 };
+        shares.truncate(dice.between(least, menu.shares) as usize);
         // A crawl, an idle upload and a client often come in the same instant.
         let (crawl, cycle) = (server.crawl_after_s * 1000, server.crawl_every_s * 1000);
         // Or everybody comes at the last moment: when the crawler does.
@@ -345,7 +360,8 @@ impl Scene {
                 pauses.extend([(6, life(server.expiry) * 1000), (1, 61 * DAY * 1000)]);
             }
         }
-        if dice.chance(menu.haste, 8) {
+        let hasty = dice.chance(menu.haste, 8);
+        if hasty {
             pauses = vec![(8, 0), (2, 20), (2, 1000), (1, 5000)];
         }
         let mut ends = vec![(8, End::Close)];
@@ -366,6 +382,7 @@ impl Scene {
             sizes,
             ends,
             order,
+            hasty,
             retries: dice.chance(2, 3),
             few: dice.below(4) + if menu.crawls > 0 { 2 } else { 0 },
         }
@@ -396,7 +413,11 @@ impl Scene {
     }
 
     fn client(&mut self, dice: &mut Dice) -> ClientPlan {
-        let (least, most) = if self.crawls.0 > 0 { (3, 8) } else { (1, 6) };
+        let (least, most) = match (self.crawls.0 > 0, self.hasty) {
+            (true, _) => (3, 8),
+            (false, true) => (3, 9),
+            (false, false) => (1, 6),
+        };
         let mut steps: Vec<_> = (0..dice.between(least, most)).map(|_| self.step(dice)).collect();
         if self.crawls.0 > 0 {
             // Whoever meets the crawler has something there.

@@ -145,10 +145,12 @@ pub static SCENARIOS: [&dyn Scenario; 17] = [
         menu: Menu {
             steps: &[(4, What::Upload), (8, What::Write), (2, What::Read), (3, What::ReadSlot)],
             ends: &[(4, End::Abort), (6, End::LateAbort)],
-            store: &["applied-late", "lost-after"],
+            store: &["applied-late"],
             files: (&[0, 2, 4], 1),
+            shares: 2,
             haste: 8,
             cloud: 8,
+            expiry: 2,
             ..Menu::CALM
         },
     },
@@ -175,7 +177,7 @@ pub static SCENARIOS: [&dyn Scenario; 17] = [
                 (1, What::Read),
                 (1, What::ReadSlot),
             ],
-            files: (ALL_FILES, 2),
+            files: (ALL_FILES, 1),
             clocks: 8,
             expiry: 7,
             patience: 4,

@@ -399,6 +399,11 @@ impl Step {
 }
 
 impl Happening {
+    /// Whether the machine goes down without warning.
+    pub fn takes_down(self) -> bool {
+        matches!(self, Happening::Crash | Happening::PowerLoss)
+    }
+
     /// Whether it damages a share that is there.
     pub fn damages(self) -> bool {
         use Happening::{RemoveSome, SpoilHeader, Truncate};

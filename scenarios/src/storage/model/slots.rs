@@ -170,6 +170,9 @@ impl Slots {
     pub fn failed(&mut self, id: CallId) {
         let Some(call) = self.under_way.remove(&id) else { return };
         self.doubtful.remove(&id);
+        if self.lost {
+            return;
+        }
         let states = std::mem::take(&mut self.states);
         for state in states {
             if self.states.len() > MOST_STATES {
@@ -182,6 +185,9 @@ impl Slots {
                 continue;
             }
             self.states.extend(partly(&state, &call, self.chunk));
+            if self.are_too_many() {
+                return;
+            }
         }
         self.expand();
     }
@@ -194,6 +200,9 @@ impl Slots {
 
     /// The shares may have been deleted.
     pub fn may_be_gone(&mut self, shares: impl Iterator<Item = ShareNumber>) {
+        if self.lost {
+            return;
+        }
         for share in shares {
             let without: Vec<_> =
                 self.states.iter().filter(|state| state.shares.contains_key(&share)).cloned().collect();
@@ -252,6 +261,9 @@ impl Slots {
 
     /// Adds the states that the calls under way lead to.
     fn expand(&mut self) {
+        if self.lost {
+            return;
+        }
         let mut fresh: Vec<State> = self.states.iter().cloned().collect();
         while let Some(state) = fresh.pop() {
             for (id, call) in self.under_way.iter().filter(|(id, _)| !state.done.contains_key(id)) {
@@ -269,12 +281,23 @@ impl Slots {
                     break;
                 }
             }
-            if self.states.len() > MOST_STATES {
-                runtime::reached!("storage model: too many states to follow");
-                self.lost = true;
+            if self.are_too_many() {
                 return;
             }
         }
+    }
+
+    /// Whether there are more states than can be followed. Then only the numbers of the shares are kept: more of them would
+    /// cost ever more time, and tell nothing.
+    fn are_too_many(&mut self) -> bool {
+        if self.states.len() > MOST_STATES {
+            runtime::reached!("storage model: too many states to follow");
+            self.lost = true;
+            let shares =
+                std::mem::take(&mut self.states).into_iter().flat_map(|state| state.shares).collect();
+            self.states.insert(State { shares, done: BTreeMap::new() });
+        }
+        self.lost
     }
 }
 
