@@ -398,7 +398,7 @@ impl StorageClient {
         self.judge("kept", oracle::kept::check_told(&already, &known));
         self.judge("kept", oracle::kept::check_granted(&writers.keys().copied().collect(), &known));
         if step.length == 0 {
-            self.are_there(index, writers.keys().copied(), clock);
+            self.are_there(index, writers.keys().copied(), asked);
         }
         let after = self.rows(step.file).await;
         self.judge("visible", oracle::visible::check_visible(&already, &before, &after));
@@ -442,10 +442,10 @@ impl StorageClient {
     }
 
     /// Shares of no bytes were granted: they are complete.
-    fn are_there(&self, index: StorageIndex, shares: impl Iterator<Item = ShareNumber>, clock: u64) {
+    fn are_there(&self, index: StorageIndex, shares: impl Iterator<Item = ShareNumber>, asked: Asked) {
         let mut model = self.stage.model();
         for id in shares.map(|share| ShareId { index, share }) {
-            model.leases.renewed(id, clock);
+            model.leases.renewed(id, asked);
             if !model.is_wild(id) {
                 model.shares.is_there(id, Bytes::new());
             }
