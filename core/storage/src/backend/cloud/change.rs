@@ -6,8 +6,8 @@
 use bytes::{Bytes, BytesMut};
 use runtime::reached;
 
-use super::Shared;
 use super::look::Look;
+use super::{Shared, first_turn, second_turn};
 use crate::backend::{BackendError, SlotChange};
 use crate::container::{Header, MAX_READ, mutable};
 use crate::error::StorageError;
@@ -46,8 +46,10 @@ impl Shared {
             }
             puts.push(first);
         }
-        for (number, piece) in puts {
-            self.put((id, number as u64), piece, epoch).await?;
+        for (place, (number, piece)) in puts.iter().enumerate() {
+            let again = puts[..place].iter().any(|(earlier, _)| earlier == number);
+            let turn = if again { second_turn(epoch) } else { first_turn(epoch) };
+            self.put((id, *number as u64), piece.clone(), turn).await?;
         }
         Ok(new.len() as u64)
     }

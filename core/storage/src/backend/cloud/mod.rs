@@ -249,12 +249,11 @@ impl Shared {
         Ok(found)
     }
 
-    /// Stores a chunk.
-    async fn put(&self, chunk: ChunkId, bytes: Bytes, epoch: u64) -> Result<(), BackendError> {
+    /// Stores a chunk. Carries its `turn`.
+    async fn put(&self, chunk: ChunkId, bytes: Bytes, turn: u64) -> Result<(), BackendError> {
         let (key, size) = (keys::key(chunk), bytes.len() as u64);
         self.trail.note(chunk, Mark::Unknown, self.runtime.now());
-        let done =
-            retrying(&self.runtime, "put", &key, || self.store.put(&key, bytes.clone(), carried(epoch)));
+        let done = retrying(&self.runtime, "put", &key, || self.store.put(&key, bytes.clone(), turn));
         done.await.map_err(|error| about(chunk.0, error))?;
         self.trail.note(chunk, Mark::Put(size), self.runtime.now());
         Ok(())
@@ -263,7 +262,7 @@ impl Shared {
     /// Removes a chunk; nothing there is no error.
     async fn delete(&self, chunk: ChunkId, epoch: u64) -> Result<(), BackendError> {
         let key = keys::key(chunk);
-        match retrying(&self.runtime, "delete", &key, || self.store.delete(&key, carried(epoch))).await {
+        match retrying(&self.runtime, "delete", &key, || self.store.delete(&key, first_turn(epoch))).await {
             Ok(()) | Err(StoreError::Status(404)) => {
                 self.trail.note(chunk, Mark::Gone, self.runtime.now());
                 Ok(())
@@ -310,9 +309,15 @@ impl Shared {
     }
 }
 
-/// The epoch that a put or a delete carries.
-fn carried(epoch: u64) -> u64 {
-    if relapse!("lease-A8") { 0 } else { epoch }
+/// The number that a write carries: of two that change an object, the later one has the greater number. An epoch has two
+/// of them, since one change may write an object twice.
+fn first_turn(epoch: u64) -> u64 {
+    if relapse!("lease-A8") { 0 } else { epoch.saturating_mul(2) }
+}
+
+/// The number of a write of an object that the same change has written before.
+fn second_turn(epoch: u64) -> u64 {
+    first_turn(epoch).saturating_add(1)
 }
 
 /// What befell this share.

@@ -328,6 +328,19 @@ async fn a_late_put_is_refused_by_its_epoch() {
     assert_eq!(place.cloud.delete(id(0), 2).await, Err(BackendError::Stale(id(0))));
 }
 
+/// A share that outgrows its only chunk has that one put twice by one change: the first put does not undo the second.
+#[tokio::test(start_paused = true)]
+async fn a_late_put_does_not_undo_a_later_one_of_the_same_change() {
+    let place = Place::new();
+    let change = |data: Bytes| SlotChange { enabler: ENABLER, writes: vec![(0, data)], new_length: None };
+    place.cloud.change(id(0), change(bytes(1)), 1).await.unwrap();
+    place.store.trouble(&format!("put {FILE}0"), &[Trouble::Late]);
+    place.cloud.change(id(0), change(bytes(600)), 2).await.unwrap();
+    assert_eq!(place.read(0).await.unwrap(), bytes(600));
+    place.store.catch_up();
+    assert_eq!(place.read(0).await.unwrap(), bytes(600));
+}
+
 #[tokio::test(start_paused = true)]
 async fn settling_waits_for_puts_that_are_on_their_way() {
     let place = Place::new();

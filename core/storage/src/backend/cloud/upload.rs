@@ -8,7 +8,7 @@ use protocol::spans::{DataSpans, Spans};
 use runtime::{Scope, hold, reached, wait};
 use tokio::sync::Semaphore;
 
-use super::{PIPELINE, Shared};
+use super::{PIPELINE, Shared, first_turn};
 use crate::backend::{BackendError, Incoming, Progress};
 use crate::container::immutable::{HEADER, Header};
 use crate::error::StorageError;
@@ -113,7 +113,7 @@ impl Upload {
             self.puts.spawn("put chunk", number, async move {
                 let _putting = hold!("put", share = %id);
                 let _permit = permit;
-                if let Err(error) = shared.put((id, number), bytes, epoch).await {
+                if let Err(error) = shared.put((id, number), bytes, first_turn(epoch)).await {
                     lock(&failed).get_or_insert(error);
                 }
             });
