@@ -711,7 +711,7 @@ impl StorageClient {
         let mut model = self.stage.model();
         let number = model.next_call();
         let Some(slots) = model.slots.get_mut(&index_of(file)) else { return (number, false) };
-        let wild = !slots.wild.is_empty();
+        let wild = slots.has_wild();
         slots.begin(number, call);
         (number, wild)
     }
@@ -726,7 +726,7 @@ impl StorageClient {
         wild: bool,
     ) -> Ended {
         self.stage.clock();
-        let tampered = |slots: &Slots| !slots.wild.is_empty();
+        let tampered = |slots: &Slots| slots.has_wild();
         let wild = wild || self.stage.model().slots.get(&index_of(file)).is_some_and(tampered);
         let answer = match answer {
             Err(Lost::Reply) => {
@@ -792,7 +792,7 @@ impl StorageClient {
         if deletes {
             for share in &step.shares {
                 let id = ShareId { index, share: *share };
-                self.stage.forget_leases(id);
+                self.stage.begin_deletion(id);
                 if let Some(life) = self.stage.life() {
                     life.watch.wishes_away(id);
                 }
@@ -813,6 +813,9 @@ impl StorageClient {
             Box::pin(async move { life.server.read_test_write(request).await })
         });
         let answer = answer.await;
+        if deletes && !matches!(answer, Err(Lost::Reply)) {
+            step.shares.iter().for_each(|share| self.stage.end_deletion(ShareId { index, share: *share }));
+        }
         if !SLOTS.contains(&step.file) {
             return self.foreign(step, answer);
         }

@@ -174,7 +174,8 @@ impl Stage {
     /// A client asks for something that comes with a lease.
     pub fn asks(&self) -> Asked {
         let clock = self.clock();
-        Asked { clock, losses: self.model().leases.losses() }
+        let leases = &self.model().leases;
+        Asked { clock, losses: leases.losses(), deletions: leases.deletions() }
     }
 
     /// The same, with the least that the clock has shown since, unless it was set twice.
@@ -465,6 +466,7 @@ impl Stage {
         let Some(life) = self.life() else { return };
         let (uploads, shares) = (life.server.uploads(), self.model().numbers());
         let promises = self.model().leases.clone();
+        let begun = lock(&self.leases).times();
         let Some(seen) = self.look_up(index).await else { return };
         self.clock();
         self.judge("rows", oracle::rows::check_rows(&seen));
@@ -477,8 +479,11 @@ impl Stage {
         let renewed = {
             let model = self.model();
             // One that may have been deleted may be another by now, with a lease of its own.
-            let same = ids().filter(|id| !model.is_wild(*id) && !model.leases.may_be_over(*id));
-            lock(&self.leases).check(same, &seen)
+            let another = |id: &ShareId| {
+                model.is_wild(*id) || model.leases.may_be_over(*id) || model.leases.is_being_deleted(*id)
+            };
+            let same = ids().filter(|id| !another(id));
+            lock(&self.leases).check(same, &seen, begun)
         };
         self.judge("renewed", renewed);
         self.judge("promised", oracle::promised::check_promised(&promises, &self.model(), ids(), &seen));
@@ -510,9 +515,15 @@ impl Stage {
         }
     }
 
-    /// The share is deleted, or may be: its leases may be new ones.
-    pub fn forget_leases(&self, id: ShareId) {
-        self.model().leases.forget(id);
+    /// Somebody is about to delete a share: what is seen of its leases from now on may be of another one.
+    pub fn begin_deletion(&self, id: ShareId) {
+        self.model().leases.begin_deletion(id);
+        lock(&self.leases).forget(id);
+    }
+
+    /// A deletion is over, whatever it came to.
+    pub fn end_deletion(&self, id: ShareId) {
+        self.model().leases.end_deletion(id);
         lock(&self.leases).forget(id);
     }
 

@@ -33,6 +33,8 @@ pub struct Asked {
     pub clock: u64,
     /// How often the server had lost promises by then: one that it gave before such a loss is void.
     pub losses: u64,
+    /// How many deletions had begun or ended by then.
+    pub deletions: u64,
 }
 
 /// All promises.
@@ -49,13 +51,28 @@ pub struct Leases {
     /// As they were when the server was last started: what a database without haste may fall back to.
     at_start: BTreeMap<(ShareId, Holder), Promise>,
     losses: u64,
+    /// How many deletions have begun or ended.
+    deletions: u64,
+    /// Of each share that was ever to be deleted: how many deletions are under way, and the count when the last of them
+    /// began or ended.
+    deleted: BTreeMap<ShareId, (u32, u64)>,
 }
 
 impl Leases {
     /// No promises yet.
     pub fn new(expiry: Expiry, epoch: u64, steady: bool) -> Leases {
         let (promises, at_start) = (BTreeMap::new(), BTreeMap::new());
-        Leases { expiry, epoch, steady, latest: epoch, promises, at_start, losses: 0 }
+        Leases {
+            expiry,
+            epoch,
+            steady,
+            latest: epoch,
+            promises,
+            at_start,
+            losses: 0,
+            deletions: 0,
+            deleted: BTreeMap::new(),
+        }
     }
 
     /// The server's wall clock shows `clock`.
@@ -70,7 +87,8 @@ impl Leases {
 
     /// A client was told that its lease stands, which it had asked for.
     pub fn renewed(&mut self, id: ShareId, asked: Asked) {
-        if asked.losses == self.losses {
+        // Once deleted, it is another share, and the promise was about the one before.
+        if asked.losses == self.losses && self.last_deletion(id) <= asked.deletions {
             let promise = Promise { renewed: asked.clock, expires: asked.clock + LEASE };
             self.raise(id, Holder::Clients, promise);
         }
@@ -97,8 +115,43 @@ impl Leases {
         }
     }
 
+    /// How many deletions have begun or ended.
+    pub fn deletions(&self) -> u64 {
+        self.deletions
+    }
+
+    /// Somebody is about to delete a share: nothing is known of its leases until that is over.
+    pub fn begin_deletion(&mut self, id: ShareId) {
+        self.deletions += 1;
+        let (under_way, last) = self.deleted.entry(id).or_default();
+        (*under_way, *last) = (*under_way + 1, self.deletions);
+        self.forget(id);
+    }
+
+    /// A deletion is over, whatever it came to.
+    pub fn end_deletion(&mut self, id: ShareId) {
+        self.deletions += 1;
+        let (under_way, last) = self.deleted.entry(id).or_default();
+        (*under_way, *last) = (under_way.saturating_sub(1), self.deletions);
+        self.forget(id);
+    }
+
+    /// Whether a share is being deleted, or may be.
+    pub fn is_being_deleted(&self, id: ShareId) -> bool {
+        self.deleted.get(&id).is_some_and(|(under_way, _)| *under_way > 0)
+    }
+
+    /// The count when a deletion of the share last began or ended; more than any when one is under way.
+    fn last_deletion(&self, id: ShareId) -> u64 {
+        match self.deleted.get(&id) {
+            Some((0, last)) => *last,
+            Some(_) => u64::MAX,
+            None => 0,
+        }
+    }
+
     /// The share was deleted, or its leases were.
-    pub fn forget(&mut self, id: ShareId) {
+    fn forget(&mut self, id: ShareId) {
         self.forget_promises(id);
         HOLDERS.iter().for_each(|holder| _ = self.at_start.remove(&(id, *holder)));
     }

@@ -128,8 +128,7 @@ impl Model {
 
     /// Whether something befell the share from outside.
     pub fn is_wild(&self, id: ShareId) -> bool {
-        self.shares.get(id).wild
-            || self.slots.get(&id.index).is_some_and(|slots| slots.wild.contains(&id.share))
+        self.shares.get(id).wild || self.slots.get(&id.index).is_some_and(|slots| slots.is_wild(id.share))
     }
 
     /// Something befell the share from outside.

@@ -51,6 +51,8 @@ pub enum SlotAnswer {
     Bytes(Bytes),
     /// There is no such share.
     NoShare,
+    /// It has taken effect in part, so it is going to fail.
+    Failing,
 }
 
 /// A mutable share.
@@ -74,12 +76,35 @@ struct State {
 /// The mutable shares of one file.
 #[derive(Clone, Debug)]
 pub struct Slots {
+    known: Known,
+    /// What was known when nothing was under way last, and what has happened since.
+    base: Known,
+    events: Vec<Event>,
+}
+
+/// Something that happens to the shares, or is learnt of them.
+#[derive(Clone, Debug)]
+enum Event {
+    Begin(CallId, SlotCall),
+    Answered(CallId, SlotAnswer),
+    Lost(CallId),
+    NeverCame(CallId),
+    Failed(CallId),
+    MayBeGone(Vec<ShareNumber>),
+    Tampered(ShareNumber),
+}
+
+/// What is known of the shares.
+#[derive(Clone, Debug)]
+struct Known {
     states: BTreeSet<State>,
     under_way: BTreeMap<CallId, SlotCall>,
     /// Those of them that may have failed half-way, or may still: nobody has told.
     doubtful: BTreeSet<CallId>,
+    /// Every write is one of those, from its beginning.
+    cautious: bool,
     /// Shares that were damaged or tampered with: nothing is known of them any more.
-    pub wild: BTreeSet<ShareNumber>,
+    wild: BTreeSet<ShareNumber>,
     /// There were too many states: nothing is known of any share.
     lost: bool,
     /// A share is kept in chunks of so many bytes, one after the other. Absent, a change happens whole or not at all.
@@ -93,21 +118,21 @@ impl Slots {
     /// No shares yet.
     pub fn new(chunk: Option<u64>) -> Self {
         let empty = State { shares: Shares::new(), done: BTreeMap::new() };
-        let states = BTreeSet::from([empty]);
-        Slots {
-            states,
+        let known = Known {
+            states: BTreeSet::from([empty]),
             under_way: BTreeMap::new(),
             doubtful: BTreeSet::new(),
+            cautious: false,
             wild: BTreeSet::new(),
             lost: false,
             chunk,
-        }
+        };
+        Slots { base: known.clone(), known, events: Vec::new() }
     }
 
     /// A call begins.
     pub fn begin(&mut self, id: CallId, call: SlotCall) {
-        self.under_way.insert(id, call);
-        self.expand();
+        self.learn(Event::Begin(id, call));
     }
 
     /// A call was answered.
@@ -115,7 +140,147 @@ impl Slots {
     /// # Errors
     /// No order of the calls explains the answer. Nothing is known of the shares from then on.
     pub fn answered(&mut self, id: CallId, answer: &SlotAnswer) -> Result<(), String> {
+        match self.try_to_learn(Event::Answered(id, answer.clone())) {
+            Err(why) => {
+                self.known.lost = true;
+                self.rest();
+                Err(why)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Nobody knows what became of a call: it takes effect some time, as a whole or in part, or never does.
+    pub fn lost(&mut self, id: CallId) {
+        self.learn(Event::Lost(id));
+    }
+
+    /// A call never reached the server.
+    pub fn never_came(&mut self, id: CallId) {
+        self.learn(Event::NeverCame(id));
+    }
+
+    /// A call failed: it is over, and has taken effect for some of its shares, or for none.
+    pub fn failed(&mut self, id: CallId) {
+        self.learn(Event::Failed(id));
+    }
+
+    /// The server went down: whatever was under way is over, done as a whole, for some shares, or not at all.
+    pub fn cut_off(&mut self) {
+        let ids: Vec<_> = self.known.under_way.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.failed(id));
+    }
+
+    /// The shares may have been deleted.
+    pub fn may_be_gone(&mut self, shares: impl Iterator<Item = ShareNumber>) {
+        self.learn(Event::MayBeGone(shares.collect()));
+    }
+
+    /// Nothing is known of the share any more.
+    pub fn tampered(&mut self, share: ShareNumber) {
+        self.learn(Event::Tampered(share));
+    }
+
+    /// The writes under way may leave their shares half changed.
+    pub fn may_be_torn(&mut self) {
+        let writes = self.known.under_way.values().filter_map(|call| match call {
+            SlotCall::Write { shares, .. } => Some(shares.keys().copied()),
+            _ => None,
+        });
+        let shares: BTreeSet<_> = writes.flatten().collect();
+        shares.into_iter().for_each(|share| self.tampered(share));
+    }
+
+    /// Whether something befell the share from outside.
+    pub fn is_wild(&self, share: ShareNumber) -> bool {
+        self.known.wild.contains(&share)
+    }
+
+    /// Whether something befell any of the shares from outside.
+    pub fn has_wild(&self) -> bool {
+        !self.known.wild.is_empty()
+    }
+
+    /// A share that clients must find: it is there in every state.
+    pub fn is_certain(&self, share: ShareNumber) -> bool {
+        let known = &self.known;
+        !known.lost
+            && !known.wild.contains(&share)
+            && known.states.iter().all(|state| state.shares.contains_key(&share))
+    }
+
+    /// What the share may be: its bytes, or nothing. `None` when nothing is known of it.
+    pub fn may_be(&self, share: ShareNumber) -> Option<BTreeSet<Option<Vec<u8>>>> {
+        let known = !self.known.lost && !self.known.wild.contains(&share);
+        let slot = |state: &State| state.shares.get(&share).map(|slot| slot.data.clone());
+        known.then(|| self.known.states.iter().map(slot).collect())
+    }
+
+    /// All numbers of shares that there may be.
+    pub fn shares(&self) -> BTreeSet<ShareNumber> {
+        let known = self.known.states.iter().flat_map(|state| state.shares.keys());
+        known.chain(&self.known.wild).copied().collect()
+    }
+
+    fn learn(&mut self, event: Event) {
+        // Only an answer can be one that nothing explains; of others less is known in the end.
+        if self.try_to_learn(event).is_err() {
+            self.known.lost = true;
+        }
+    }
+
+    /// Follows an event. When nothing explains it, a write may have failed half-way although its client has not been told
+    /// yet: everything since nothing was under way is gone through again with that in mind.
+    fn try_to_learn(&mut self, event: Event) -> Result<(), String> {
+        self.events.push(event.clone());
+        let mut learnt = self.known.follow(event);
+        if learnt.is_err() && !self.known.cautious {
+            let mut known = Known { cautious: true, ..self.base.clone() };
+            let again = self.events.iter().try_for_each(|event| known.follow(event.clone()));
+            if again.is_ok() {
+                runtime::reached!("storage model: a write failed half-way before its client knew");
+                (self.known, learnt) = (known, again);
+            }
+        }
+        if self.known.under_way.is_empty() {
+            self.rest();
+        }
+        learnt
+    }
+
+    /// Nothing is under way.
+    fn rest(&mut self) {
+        self.known.cautious = false;
+        self.events.clear();
+        self.base = self.known.clone();
+    }
+}
+
+impl Known {
+    fn follow(&mut self, event: Event) -> Result<(), String> {
+        match event {
+            Event::Begin(id, call) => self.begin(id, call),
+            Event::Answered(id, answer) => return self.answered(id, &answer),
+            Event::Lost(id) => self.lost(id),
+            Event::NeverCame(id) => self.never_came(id),
+            Event::Failed(id) => self.failed(id),
+            Event::MayBeGone(shares) => self.may_be_gone(shares),
+            Event::Tampered(share) => self.tampered(share),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, id: CallId, call: SlotCall) {
+        if self.cautious && matches!(call, SlotCall::Write { .. }) {
+            self.doubtful.insert(id);
+        }
+        self.under_way.insert(id, call);
+        self.expand();
+    }
+
+    fn answered(&mut self, id: CallId, answer: &SlotAnswer) -> Result<(), String> {
         let Some(call) = self.under_way.remove(&id) else { return Ok(()) };
+        self.doubtful.remove(&id);
         if self.lost {
             return Ok(());
         }
@@ -131,9 +296,7 @@ impl Slots {
         }
         let before: BTreeSet<_> =
             self.states.iter().filter_map(|state| state.done.get(&id)).cloned().collect();
-        let states = std::mem::take(&mut self.states);
-        let fits = |state: &State| state.done.get(&id).is_some_and(|own| self.alike(own, answer));
-        self.states = states.into_iter().filter(fits).map(|state| state.without(id)).collect();
+        self.states = self.explaining(id, answer);
         if self.states.is_empty() {
             self.lost = true;
             return Err(format!("{call:?} was answered {answer:?}; the calls explain only {before:?}"));
@@ -141,33 +304,26 @@ impl Slots {
         Ok(())
     }
 
-    /// Nobody knows what became of a call: it takes effect some time, as a whole or in part, or never does.
-    pub fn lost(&mut self, id: CallId) {
+    /// The states in which a call is answered so, without it.
+    fn explaining(&self, id: CallId, answer: &SlotAnswer) -> BTreeSet<State> {
+        let fits = |state: &&State| state.done.get(&id).is_some_and(|own| self.alike(own, answer));
+        self.states.iter().filter(fits).map(|state| state.clone().without(id)).collect()
+    }
+
+    fn lost(&mut self, id: CallId) {
         if self.under_way.contains_key(&id) {
             self.doubtful.insert(id);
             self.expand();
         }
     }
 
-    /// The writes under way may leave their shares half changed.
-    pub fn may_be_torn(&mut self) {
-        let writes = self.under_way.values().filter_map(|call| match call {
-            SlotCall::Write { shares, .. } => Some(shares.keys().copied()),
-            _ => None,
-        });
-        let shares: BTreeSet<_> = writes.flatten().collect();
-        shares.into_iter().for_each(|share| self.tampered(share));
-    }
-
-    /// A call never reached the server.
-    pub fn never_came(&mut self, id: CallId) {
+    fn never_came(&mut self, id: CallId) {
         self.under_way.remove(&id);
         let states = std::mem::take(&mut self.states);
         self.states = states.into_iter().filter(|state| !state.done.contains_key(&id)).collect();
     }
 
-    /// A call failed: it is over, and has taken effect for some of its shares, or for none.
-    pub fn failed(&mut self, id: CallId) {
+    fn failed(&mut self, id: CallId) {
         let Some(call) = self.under_way.remove(&id) else { return };
         self.doubtful.remove(&id);
         if self.lost {
@@ -192,14 +348,7 @@ impl Slots {
         self.expand();
     }
 
-    /// The server went down: whatever was under way is over, done as a whole, for some shares, or not at all.
-    pub fn cut_off(&mut self) {
-        let ids: Vec<_> = self.under_way.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.failed(id));
-    }
-
-    /// The shares may have been deleted.
-    pub fn may_be_gone(&mut self, shares: impl Iterator<Item = ShareNumber>) {
+    fn may_be_gone(&mut self, shares: Vec<ShareNumber>) {
         if self.lost {
             return;
         }
@@ -214,8 +363,7 @@ impl Slots {
         self.expand();
     }
 
-    /// Nothing is known of the share any more.
-    pub fn tampered(&mut self, share: ShareNumber) {
+    fn tampered(&mut self, share: ShareNumber) {
         self.wild.insert(share);
         let states = std::mem::take(&mut self.states);
         self.states = states
@@ -225,26 +373,6 @@ impl Slots {
                 state
             })
             .collect();
-    }
-
-    /// A share that clients must find: it is there in every state.
-    pub fn is_certain(&self, share: ShareNumber) -> bool {
-        !self.lost
-            && !self.wild.contains(&share)
-            && self.states.iter().all(|state| state.shares.contains_key(&share))
-    }
-
-    /// What the share may be: its bytes, or nothing. `None` when nothing is known of it.
-    pub fn may_be(&self, share: ShareNumber) -> Option<BTreeSet<Option<Vec<u8>>>> {
-        let known = !self.lost && !self.wild.contains(&share);
-        let slot = |state: &State| state.shares.get(&share).map(|slot| slot.data.clone());
-        known.then(|| self.states.iter().map(slot).collect())
-    }
-
-    /// All numbers of shares that there may be.
-    pub fn shares(&self) -> BTreeSet<ShareNumber> {
-        let known = self.states.iter().flat_map(|state| state.shares.keys());
-        known.chain(&self.wild).copied().collect()
     }
 
     /// Whether two answers are the same, but for what nobody knows.
@@ -271,8 +399,9 @@ impl Slots {
                 let answer = apply(&mut next.shares, call);
                 let parts =
                     if self.doubtful.contains(id) { partly(&state, call, self.chunk) } else { Vec::new() };
-                for mut next in parts.into_iter().chain([next]) {
-                    next.done.insert(*id, answer.clone());
+                let parts = parts.into_iter().map(|part| (part, SlotAnswer::Failing));
+                for (mut next, answer) in parts.chain([(next, answer)]) {
+                    next.done.insert(*id, answer);
                     if self.states.insert(next.clone()) {
                         fresh.push(next);
                     }

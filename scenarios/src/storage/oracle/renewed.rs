@@ -7,19 +7,34 @@ use storage::share::ShareId;
 
 use crate::storage::look::Seen;
 
-/// The leases that were seen last, each with the row that it belonged to.
+/// The leases that were seen last.
 #[derive(Clone, Debug, Default)]
-pub struct LeasesSeen(BTreeMap<(ShareId, AccountId), Lease>);
+pub struct LeasesSeen {
+    leases: BTreeMap<(ShareId, AccountId), Lease>,
+    /// How often anything was forgotten, and at which of these times each share was, and everything.
+    times: u64,
+    forgotten: BTreeMap<ShareId, u64>,
+    all_forgotten: u64,
+}
 
 impl LeasesSeen {
     /// Checks the leases that are seen now of the shares of `ids` against those of the last time, and remembers them. A
-    /// lease that is gone may come back with any times.
-    pub fn check(&mut self, ids: impl Iterator<Item = ShareId>, seen: &Seen) -> Result<(), String> {
+    /// lease that is gone may come back with any times. `begun` is what [`times`](Self::times) was when the look began: what
+    /// was forgotten since may be seen here for the last time.
+    pub fn check(
+        &mut self,
+        ids: impl Iterator<Item = ShareId>,
+        seen: &Seen,
+        begun: u64,
+    ) -> Result<(), String> {
         for id in ids {
+            if self.all_forgotten.max(self.forgotten.get(&id).copied().unwrap_or(0)) > begun {
+                continue;
+            }
             let now = seen.leases.get(&id).cloned().unwrap_or_default();
             let row: Option<&Row> = seen.rows.get(&id);
             for (account, lease) in &now {
-                let Some(old) = self.0.get(&(id, *account)) else { continue };
+                let Some(old) = self.leases.get(&(id, *account)) else { continue };
                 let earlier = match (old.expires, lease.expires) {
                     (Some(old), Some(new)) => new < old,
                     (None, new) => new.is_some(),
@@ -31,19 +46,28 @@ impl LeasesSeen {
                     ));
                 }
             }
-            self.0.retain(|(of, _), _| *of != id);
-            self.0.extend(now.into_iter().map(|(account, lease)| ((id, account), lease)));
+            self.leases.retain(|(of, _), _| *of != id);
+            self.leases.extend(now.into_iter().map(|(account, lease)| ((id, account), lease)));
         }
         Ok(())
     }
 
+    /// How often anything was forgotten.
+    pub fn times(&self) -> u64 {
+        self.times
+    }
+
     /// Forgets a share, whose leases were deleted with it, or may have been.
     pub fn forget(&mut self, id: ShareId) {
-        self.0.retain(|(of, _), _| *of != id);
+        self.times += 1;
+        self.forgotten.insert(id, self.times);
+        self.leases.retain(|(of, _), _| *of != id);
     }
 
     /// Forgets everything: the database may be an older one.
     pub fn forget_all(&mut self) {
-        self.0.clear();
+        self.times += 1;
+        self.all_forgotten = self.times;
+        self.leases.clear();
     }
 }
