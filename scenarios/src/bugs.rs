@@ -216,7 +216,7 @@ pub const BUGS: &[KnownBug] = &[
     KnownBug {
         name: "lease-A1",
         about: "the age of a lease is compared with a date: none ever ends",
-        signs: &[Sign::Violated { oracle: "leased" }],
+        signs: &[Sign::Violated { oracle: "leased" }, Sign::Violated { oracle: "ended" }],
     },
     KnownBug {
         name: "lease-A5",
@@ -233,6 +233,8 @@ pub const BUGS: &[KnownBug] = &[
         about: "a put that was given up lands after a later deletion",
         // What was deleted comes back, what was written is undone; and a share of chunks of two versions cannot be read.
         signs: &[
+            // The objects of a share that is being deleted come back, and so its deletion never ends.
+            Sign::Violated { oracle: "settled" },
             Sign::Violated { oracle: "agreed" },
             Sign::Violated { oracle: "kept" },
             Sign::Violated { oracle: "slots" },
