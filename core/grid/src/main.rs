@@ -114,7 +114,7 @@ fn run(command: Command, json: bool) -> Result<Answer, Failure> {
             Command::Leases(leases) => leases.run(runtime, json).await,
             Command::Crawl(crawl) => crawl.run(runtime).await,
             Command::Fsck(fsck) => fsck.run(runtime, json).await,
-            Command::Annex(annex) => annex.run(runtime).await,
+            Command::Annex(annex) => annex.run(runtime, json).await,
         }
     });
     // Jobs run to their end; but a read of standard input may have none.

@@ -28,7 +28,7 @@ pub struct P2pstdio {
     _client: Option<String>,
 
     /// Who the repository is.
-    #[arg(long, value_name = "UUID", value_parser = uuid)]
+    #[arg(long, value_name = "UUID", value_parser = super::uuid)]
     uuid: Uuid,
 }
 
@@ -53,8 +53,4 @@ fn mode() -> Mode {
         (false, true) => Mode::AppendOnly,
         _ => Mode::ReadWrite,
     }
-}
-
-fn uuid(text: &str) -> Result<Uuid, String> {
-    Uuid::new(text).ok_or_else(|| "a UUID is a word of at most 256 bytes".into())
 }
