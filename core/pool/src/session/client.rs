@@ -72,6 +72,66 @@ impl Remote {
         self.wire.is_stale().await
     }
 
+    /// Asks for a lock; true when it is held, and [`locked`](Remote::locked) has to be called.
+    pub(crate) async fn ask_lock(&mut self, key: &Key) -> Result<bool, PeerError> {
+        self.send(&Message::LockContent(key.clone())).await?;
+        let done = self.outcome().await?.done;
+        if done {
+            self.wire.owe();
+        }
+        Ok(done)
+    }
+
+    /// The lock that is held.
+    pub(crate) fn locked(&mut self) -> Box<dyn Lock + '_> {
+        Box::new(RemoteLock(self))
+    }
+
+    /// Asks for an object, and learns how many bytes come: [`downloading`](Remote::downloading) has to be called.
+    pub(crate) async fn ask_get(
+        &mut self,
+        offset: u64,
+        file: &AssociatedFile,
+        key: &Key,
+    ) -> Result<u64, PeerError> {
+        let request = Message::Get(i64::try_from(offset).unwrap_or(i64::MAX), file.clone(), key.clone());
+        let length = match self.ask(&request).await? {
+            Message::Data(length) => length,
+            other => return Err(self.nonsense(&other)),
+        };
+        let length = self.wire.expect_data(length).map_err(|error| lost(&self.uuid, &error))?;
+        self.wire.owe();
+        Ok(length)
+    }
+
+    /// The object that comes.
+    pub(crate) fn downloading(&mut self, offset: u64, key: &Key, length: u64) -> Box<dyn Download + '_> {
+        // Without verdicts the hash tells, if all of the object comes.
+        let verifier = (!self.version.has_verdict()).then(|| Verifier::of_part(key, offset, length));
+        Box::new(RemoteDownload { remote: self, length, verifier })
+    }
+
+    /// Offers an object. If it is wanted, [`uploading`](Remote::uploading) has to be called.
+    pub(crate) async fn ask_put(&mut self, file: &AssociatedFile, key: &Key) -> Result<Answer, PeerError> {
+        match self.ask(&Message::Put(file.clone(), key.clone())).await? {
+            Message::AlreadyHave => Ok(Answer::AlreadyHave(BTreeSet::new())),
+            Message::AlreadyHavePlus(also) if self.version.has_plus() => {
+                Ok(Answer::AlreadyHave(repositories(also)))
+            }
+            Message::PutFrom(offset) => {
+                let offset = u64::try_from(offset).map_err(|_| self.broken("a negative offset"))?;
+                self.wire.owe();
+                Ok(Answer::From(offset))
+            }
+            other => Err(self.nonsense(&other)),
+        }
+    }
+
+    /// The object that is wanted.
+    pub(crate) fn uploading(&mut self) -> Box<dyn Upload + '_> {
+        Box::new(RemoteUpload { remote: self })
+    }
+
     async fn ask(&mut self, request: &Message) -> Result<Message, PeerError> {
         self.send(request).await?;
         self.receive().await
@@ -134,14 +194,7 @@ impl Peer for Remote {
     }
 
     async fn lock<'a>(&'a mut self, key: &Key) -> Result<Option<Box<dyn Lock + 'a>>, PeerError> {
-        self.send(&Message::LockContent(key.clone())).await?;
-        match self.outcome().await?.done {
-            true => {
-                self.wire.owe();
-                Ok(Some(Box::new(RemoteLock(self))))
-            }
-            false => Ok(None),
-        }
+        Ok(self.ask_lock(key).await?.then(|| self.locked()))
     }
 
     async fn remove(&mut self, key: &Key, before: Option<i64>) -> Result<Outcome, PeerError> {
@@ -166,33 +219,15 @@ impl Peer for Remote {
         file: &AssociatedFile,
         key: &Key,
     ) -> Result<Box<dyn Download + 'a>, PeerError> {
-        let request = Message::Get(i64::try_from(offset).unwrap_or(i64::MAX), file.clone(), key.clone());
-        let length = match self.ask(&request).await? {
-            Message::Data(length) => length,
-            other => return Err(self.nonsense(&other)),
-        };
-        let length = self.wire.expect_data(length).map_err(|error| lost(&self.uuid, &error))?;
-        self.wire.owe();
-        // Without verdicts the hash tells, if all of the object comes.
-        let verifier = (!self.version.has_verdict()).then(|| Verifier::of_part(key, offset, length));
-        Ok(Box::new(RemoteDownload { remote: self, length, verifier }))
+        let length = self.ask_get(offset, file, key).await?;
+        Ok(self.downloading(offset, key, length))
     }
 
     async fn put<'a>(&'a mut self, file: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
-        match self.ask(&Message::Put(file.clone(), key.clone())).await? {
-            Message::AlreadyHave => Ok(Offer::AlreadyHave(BTreeSet::new())),
-            Message::AlreadyHavePlus(also) if self.version.has_plus() => {
-                Ok(Offer::AlreadyHave(repositories(also)))
-            }
-            Message::PutFrom(offset) => {
-                let Ok(offset) = u64::try_from(offset) else {
-                    return Err(self.broken("a negative offset"));
-                };
-                self.wire.owe();
-                Ok(Offer::From(offset, Box::new(RemoteUpload { remote: self })))
-            }
-            other => Err(self.nonsense(&other)),
-        }
+        Ok(match self.ask_put(file, key).await? {
+            Answer::AlreadyHave(also) => Offer::AlreadyHave(also),
+            Answer::From(offset) => Offer::From(offset, self.uploading()),
+        })
     }
 
     fn is_reusable(&self) -> bool {
@@ -202,6 +237,12 @@ impl Peer for Remote {
     async fn close(&mut self) {
         self.wire.close().await;
     }
+}
+
+/// The answer to an offer.
+pub(crate) enum Answer {
+    AlreadyHave(BTreeSet<Uuid>),
+    From(u64),
 }
 
 struct RemoteLock<'a>(&'a mut Remote);
