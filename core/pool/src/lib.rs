@@ -9,9 +9,11 @@
 //! | [`key`], [`hash`], [`verify`], [`uuid`] | what objects are called, and whether bytes are theirs; what repositories are called |
 //! | [`http`] | the protocol over HTTP: a server, and the peer behind a URL |
 //! | [`workers`] | how many requests are served at a time |
+//! | [`cluster`] | several repositories that are one to their clients |
 //! | [`connections`], [`idle`] | peers elsewhere, and their connections, kept to be used again |
 //! | [`mode`] | what clients may do |
 
+pub mod cluster;
 pub mod connections;
 pub mod hash;
 pub mod http;

@@ -1,0 +1,270 @@
+//! Clusters: several repositories behind a gateway that are one to their clients (annex-p2p §8).
+//!
+//! What is stored goes to every node that lacks it, what is removed is removed from all, and what is read comes from one. A
+//! node that fails, or that cannot be reached, or that does not get on, affects only its own part of that.
+//!
+//! | room | what it holds |
+//! | --- | --- |
+//! | [`upload`] | an object on its way to several nodes, whose offsets may differ |
+//! | [`clocks`] | the nodes' clocks, as clients of the gateway see them |
+//! | [`located`] | which repository has which object |
+
+pub mod clocks;
+pub mod located;
+pub mod upload;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt};
+use runtime::{Runtime, reached};
+
+use crate::key::Key;
+use crate::message::AssociatedFile;
+use crate::peer::{Download, Lock, Offer, Outcome, Peer, PeerError, Verdict};
+use crate::uuid::Uuid;
+use crate::version::Version;
+use clocks::Clocks;
+use located::Located;
+use upload::Fanout;
+
+/// A node of a cluster.
+pub struct Node {
+    /// Costs of using it: the lower are preferred.
+    pub cost: u32,
+    /// The node.
+    pub peer: Box<dyn Peer>,
+}
+
+/// What all requests to clusters have in common.
+#[derive(Clone)]
+pub struct Settings {
+    /// How many nodes one request may be busy with at a time: at least 1 (`--clusterjobs`, §8.5).
+    pub jobs: usize,
+    /// How long a node may take for one step of a request.
+    pub patience: Duration,
+    /// Which repository has which object.
+    pub located: Arc<dyn Located>,
+}
+
+/// A cluster, as one client's requests see it.
+pub struct Cluster {
+    uuid: Uuid,
+    runtime: Runtime,
+    settings: Settings,
+    /// By cost, the lowest first.
+    nodes: Vec<Node>,
+    clocks: Clocks,
+    version: Version,
+}
+
+impl Cluster {
+    /// The cluster of these nodes.
+    pub fn new(runtime: Runtime, uuid: Uuid, settings: Settings, mut nodes: Vec<Node>) -> Cluster {
+        nodes.sort_by_key(|node| node.cost);
+        Cluster { uuid, runtime, settings, nodes, clocks: Clocks::default(), version: Version::V0 }
+    }
+
+    /// The nodes to read from, by their places: those that are said to have the object, the cheapest first, those of one
+    /// cost in an order that chance decides (§8.3).
+    async fn sources(&mut self, key: &Key) -> Vec<usize> {
+        let holders = self.settings.located.holders(key).await;
+        let mut sources: Vec<_> = self.nodes.iter().enumerate().collect();
+        sources.retain(|(_, node)| holders.contains(node.peer.uuid()));
+        let chance: [u8; 32] = self.runtime.entropy();
+        let order = |place: usize| chance[place % chance.len()];
+        sources.sort_by_key(|(place, node)| (node.cost, order(*place), *place));
+        sources.into_iter().map(|(place, _)| place).collect()
+    }
+
+    /// Has every node do something, so many at a time, and gathers what came of it. A node that takes too long has failed.
+    async fn all<T: Send>(
+        &mut self,
+        ask: impl for<'a> Fn(&'a mut dyn Peer) -> BoxFuture<'a, Result<T, PeerError>> + Sync,
+    ) -> Vec<(Uuid, Result<T, PeerError>)> {
+        let (runtime, patience, ask) = (&self.runtime, self.settings.patience, &ask);
+        let mut asked: Vec<BoxFuture<'_, (Uuid, Result<T, PeerError>)>> = Vec::new();
+        for node in &mut self.nodes {
+            asked.push(Box::pin(async move {
+                let uuid = node.peer.uuid().clone();
+                let answer = in_time(runtime, patience, &uuid, ask(&mut *node.peer)).await;
+                if answer.as_ref().is_err_and(|error| !matches!(error, PeerError::Refused(_))) {
+                    node.peer.close().await;
+                }
+                (uuid, answer)
+            }));
+        }
+        let mut answers: Vec<_> =
+            stream::iter(asked).buffer_unordered(self.settings.jobs.max(1)).collect().await;
+        answers.sort_by(|(one, _), (other, _)| one.cmp(other));
+        answers
+    }
+}
+
+/// Waits for a node's answer, but not for ever.
+pub(crate) async fn in_time<T>(
+    runtime: &Runtime,
+    patience: Duration,
+    uuid: &Uuid,
+    answer: impl Future<Output = Result<T, PeerError>>,
+) -> Result<T, PeerError> {
+    let late = |_| PeerError::Lost { uuid: uuid.clone(), why: "it did not answer in time".into() };
+    runtime.timeout(patience, answer).await.map_err(late)?
+}
+
+#[async_trait]
+impl Peer for Cluster {
+    fn uuid(&self) -> &Uuid {
+        &self.uuid
+    }
+
+    async fn begin(&mut self, version: Version, bypass: &BTreeSet<Uuid>) -> Result<Version, PeerError> {
+        self.version = version;
+        let bypass = bypass.clone();
+        // Nodes agree on versions of their own; one that cannot be reached now may be, later.
+        self.all(|peer| {
+            let bypass = bypass.clone();
+            Box::pin(async move { peer.begin(version, &bypass).await })
+        })
+        .await;
+        Ok(version)
+    }
+
+    async fn check_present(&mut self, key: &Key) -> Result<bool, PeerError> {
+        for place in self.sources(key).await {
+            let Some(node) = self.nodes.get_mut(place) else { continue };
+            let uuid = node.peer.uuid().clone();
+            let asked = node.peer.check_present(key);
+            match in_time(&self.runtime, self.settings.patience, &uuid, asked).await {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(_) => node.peer.close().await,
+            }
+        }
+        Ok(false)
+    }
+
+    /// Clients lock an object on single nodes.
+    async fn lock<'a>(&'a mut self, _: &Key) -> Result<Option<Box<dyn Lock + 'a>>, PeerError> {
+        Ok(None)
+    }
+
+    async fn remove(&mut self, key: &Key, before: Option<i64>) -> Result<Outcome, PeerError> {
+        if self.nodes.is_empty() {
+            return Ok(Outcome::of(false));
+        }
+        let clocks = self.clocks.clone();
+        let limits = clocks.limits(before);
+        let answers = self
+            .all(|peer| {
+                let (key, limit) = (key.clone(), limits.of(peer.uuid()));
+                Box::pin(async move { peer.remove(&key, limit?).await })
+            })
+            .await;
+        let mut outcome = Outcome::of(true);
+        let mut refusal = None;
+        for (uuid, answer) in answers {
+            match answer {
+                Ok(Outcome { done, also }) => {
+                    outcome.done &= done;
+                    outcome.also.extend(done.then_some(uuid));
+                    outcome.also.extend(also);
+                }
+                Err(error) => {
+                    outcome.done = false;
+                    reached!("cluster: a node does not remove an object");
+                    tracing::info!(cluster = %self.uuid, node = %uuid, %error, "a node does not remove an object");
+                    if let PeerError::Refused(text) = error {
+                        refusal.get_or_insert(text);
+                    }
+                }
+            }
+        }
+        for uuid in &outcome.also {
+            self.settings.located.record(key, uuid, false).await;
+        }
+        match refusal {
+            Some(text) if outcome.also.is_empty() => Err(PeerError::Refused(text)),
+            _ => Ok(outcome),
+        }
+    }
+
+    async fn timestamp(&mut self) -> Result<i64, PeerError> {
+        let answers = self.all(|peer| Box::pin(async move { peer.timestamp().await })).await;
+        let answered: BTreeMap<_, _> =
+            answers.into_iter().filter_map(|(uuid, time)| Some((uuid, time.ok()?))).collect();
+        // Our own clock after theirs: what passed in between makes a limit shorter, never longer (§6.2).
+        let own = i64::try_from(self.runtime.boot_time().as_secs()).unwrap_or(i64::MAX);
+        self.clocks = Clocks::of(own, answered);
+        Ok(own)
+    }
+
+    async fn get<'a>(
+        &'a mut self,
+        offset: u64,
+        file: &AssociatedFile,
+        key: &Key,
+    ) -> Result<Box<dyn Download + 'a>, PeerError> {
+        let mut chosen = None;
+        for place in self.sources(key).await {
+            let Some(node) = self.nodes.get_mut(place) else { continue };
+            let uuid = node.peer.uuid().clone();
+            let asked = node.peer.check_present(key);
+            // A log that is out of date must not hide the object (§8.3): the next one is asked.
+            if in_time(&self.runtime, self.settings.patience, &uuid, asked).await == Ok(true) {
+                chosen = Some(place);
+                break;
+            }
+            reached!("cluster: a node does not have what the log says it has");
+        }
+        match chosen.and_then(|place| self.nodes.get_mut(place)) {
+            Some(node) => node.peer.get(offset, file, key).await,
+            None => Ok(Box::new(Absent)),
+        }
+    }
+
+    async fn put<'a>(&'a mut self, file: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
+        let holders = self.settings.located.holders(key).await;
+        let lacks = |node: &Node| !holders.contains(node.peer.uuid());
+        let some_lack_it = self.nodes.iter().any(lacks);
+        let chosen = self.nodes.iter_mut().filter(|node| !some_lack_it || lacks(node));
+        let chosen: Vec<_> = chosen.map(|node| &mut node.peer).collect();
+        Fanout::offer(&self.runtime, &self.settings, chosen, file, key).await
+    }
+
+    fn is_reusable(&self) -> bool {
+        self.nodes.iter().all(|node| node.peer.is_reusable())
+    }
+
+    async fn close(&mut self) {
+        for node in &mut self.nodes {
+            node.peer.close().await;
+        }
+    }
+}
+
+/// Nothing, where an object was asked for.
+struct Absent;
+
+#[async_trait]
+impl Download for Absent {
+    fn length(&self) -> u64 {
+        0
+    }
+
+    async fn next(&mut self) -> Result<Option<bytes::Bytes>, PeerError> {
+        Ok(None)
+    }
+
+    async fn verdict(&mut self) -> Result<Verdict, PeerError> {
+        Ok(Verdict::Invalid)
+    }
+
+    async fn end(self: Box<Self>, _: bool) -> Result<(), PeerError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! An object on its way to several nodes (annex-p2p §8.4). Each may have some of it from an earlier attempt; the client
+//! sends from the least offset on, and each node gets what it lacks.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::{BoxFuture, join_all};
+use futures::stream::{self, StreamExt};
+use runtime::{Runtime, reached};
+
+use super::{Settings, in_time};
+use crate::key::Key;
+use crate::message::AssociatedFile;
+use crate::peer::{Offer, Outcome, Peer, PeerError, Upload, Verdict};
+use crate::uuid::Uuid;
+
+/// An upload to several nodes.
+pub struct Fanout<'a> {
+    runtime: Runtime,
+    settings: Settings,
+    key: Key,
+    /// Those that have not failed.
+    nodes: Vec<Receiver<'a>>,
+    /// Where the client's next byte belongs.
+    at: u64,
+}
+
+/// A node that takes the object.
+struct Receiver<'a> {
+    uuid: Uuid,
+    offset: u64,
+    upload: Box<dyn Upload + 'a>,
+}
+
+impl<'a> Fanout<'a> {
+    /// Offers the object to these nodes.
+    ///
+    /// # Errors
+    /// No node wants it, and none has it.
+    pub async fn offer(
+        runtime: &Runtime,
+        settings: &Settings,
+        peers: Vec<&'a mut Box<dyn Peer>>,
+        file: &AssociatedFile,
+        key: &Key,
+    ) -> Result<Offer<'a>, PeerError> {
+        let patience = settings.patience;
+        let mut asked: Vec<BoxFuture<'_, (Uuid, Result<Offer<'a>, PeerError>)>> = Vec::new();
+        for peer in peers {
+            asked.push(Box::pin(async move {
+                let uuid = peer.uuid().clone();
+                let offer = in_time(runtime, patience, &uuid, peer.put(file, key)).await;
+                (uuid, offer)
+            }));
+        }
+        let mut offers: Vec<_> = stream::iter(asked).buffer_unordered(settings.jobs.max(1)).collect().await;
+        offers.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let (mut nodes, mut have, mut trouble) = (Vec::new(), BTreeSet::new(), None);
+        for (uuid, offer) in offers {
+            match offer {
+                Ok(Offer::From(offset, upload)) => nodes.push(Receiver { uuid, offset, upload }),
+                Ok(Offer::AlreadyHave(also)) => {
+                    have.extend(also);
+                    have.insert(uuid);
+                }
+                Err(error) => {
+                    reached!("cluster: a node does not take an object");
+                    tracing::info!(node = %uuid, %error, "a node does not take an object");
+                    trouble.get_or_insert(error);
+                }
+            }
+        }
+        for uuid in &have {
+            settings.located.record(key, uuid, true).await;
+        }
+        let Some(least) = nodes.iter().map(|node| node.offset).min() else {
+            return match (have.is_empty(), trouble) {
+                (false, _) => Ok(Offer::AlreadyHave(have)),
+                (true, Some(error)) => Err(PeerError::Refused(format!("no node takes the object: {error}"))),
+                (true, None) => Err(PeerError::Refused("the cluster has no nodes".into())),
+            };
+        };
+        let fanout = Fanout {
+            runtime: runtime.clone(),
+            settings: settings.clone(),
+            key: key.clone(),
+            nodes,
+            at: least,
+        };
+        Ok(Offer::From(least, Box::new(fanout)))
+    }
+
+    /// Has each node do something, and drops those that fail. An error when none is left.
+    async fn each(
+        &mut self,
+        step: impl for<'b> Fn(&'b mut Receiver<'a>) -> BoxFuture<'b, Result<(), PeerError>> + Sync,
+    ) -> Result<(), PeerError> {
+        let (runtime, patience, step) = (&self.runtime, self.settings.patience, &step);
+        let steps = self.nodes.iter_mut().map(|node| async move {
+            let uuid = node.uuid.clone();
+            in_time(runtime, patience, &uuid, step(node)).await
+        });
+        let mut results = join_all(steps).await.into_iter();
+        let mut last = None;
+        self.nodes.retain(|node| match results.next() {
+            Some(Err(error)) => {
+                reached!("cluster: a node is lost in the midst of an upload");
+                tracing::info!(node = %node.uuid, %error, "a node is lost in the midst of an upload");
+                last = Some(error);
+                false
+            }
+            _ => true,
+        });
+        match last {
+            Some(error) if self.nodes.is_empty() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends each node's part, and tells what came of it: done when one node has the object.
+    async fn end(
+        self,
+        finish: impl Fn(Box<dyn Upload + 'a>) -> BoxFuture<'a, Result<Outcome, PeerError>>,
+    ) -> Result<Outcome, PeerError> {
+        let Fanout { runtime, settings, key, nodes, .. } = self;
+        let patience: Duration = settings.patience;
+        let ends = nodes.into_iter().map(|Receiver { uuid, upload, .. }| {
+            let (finished, runtime) = (finish(upload), &runtime);
+            async move {
+                let ended = in_time(runtime, patience, &uuid, finished).await;
+                (uuid, ended)
+            }
+        });
+        let mut outcome = Outcome::of(false);
+        for (uuid, ended) in join_all(ends).await {
+            if let Ok(Outcome { done: true, also }) = ended {
+                outcome.done = true;
+                outcome.also.extend(also);
+                outcome.also.insert(uuid);
+            }
+        }
+        for uuid in &outcome.also {
+            settings.located.record(&key, uuid, true).await;
+        }
+        Ok(outcome)
+    }
+}
+
+#[async_trait]
+impl Upload for Fanout<'_> {
+    async fn begin(&mut self, length: u64) -> Result<(), PeerError> {
+        let total = self.at.saturating_add(length);
+        self.each(move |node| {
+            // One that has more than all of it gets nothing, not less than that.
+            let lacks = total.saturating_sub(node.offset);
+            Box::pin(async move { node.upload.begin(lacks).await })
+        })
+        .await
+    }
+
+    async fn write(&mut self, piece: Bytes) -> Result<(), PeerError> {
+        let at = self.at;
+        self.at += piece.len() as u64;
+        self.each(move |node| {
+            let has = node.offset.saturating_sub(at).min(piece.len() as u64) as usize;
+            let lacks = piece.slice(has..);
+            Box::pin(async move { if lacks.is_empty() { Ok(()) } else { node.upload.write(lacks).await } })
+        })
+        .await
+    }
+
+    async fn finish(self: Box<Self>, verdict: Verdict) -> Result<Outcome, PeerError> {
+        self.end(move |upload| Box::pin(upload.finish(verdict))).await
+    }
+
+    async fn is_present(self: Box<Self>) -> Result<Outcome, PeerError> {
+        self.end(|upload| Box::pin(upload.is_present())).await
+    }
+
+    async fn withdraw(self: Box<Self>) -> Result<(), PeerError> {
+        for Receiver { uuid, upload, .. } in self.nodes {
+            // Whoever has gone has nothing to be told.
+            let _ = in_time(&self.runtime, self.settings.patience, &uuid, upload.withdraw()).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,386 @@
+//! Clusters of repositories behind connections: what goes to all, what comes from one, and what a node's failure does.
+#![allow(clippy::unwrap_used, reason = "a failure here is a failure")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pool::Peer;
+use pool::cluster::located::MemoryLog;
+use pool::cluster::{Cluster, Node, Settings};
+use pool::connections::{Connections, Counts, Dial};
+use pool::key::Key;
+use pool::message::AssociatedFile;
+use pool::mode::Mode;
+use pool::peer::{Offer, Outcome, PeerError, Verdict};
+use pool::repository::Repository;
+use pool::session::client::Remote;
+use pool::session::server::{Manner, serve};
+use pool::uuid::Uuid;
+use pool::version::Version;
+use pool::wire::Wire;
+use runtime::real::RealWorld;
+use runtime::{Runtime, Scope};
+use tempfile::TempDir;
+use tokio::io::duplex;
+
+const K11: &str = "SHA256E-s11--b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9.txt";
+const TEXT: &str = "hello world";
+
+/// A node: a repository, reached over a connection in memory.
+struct Reached {
+    repository: Repository,
+    version: Version,
+    /// It cannot be connected to.
+    away: AtomicBool,
+    sessions: Scope,
+    _root: TempDir,
+}
+
+impl Reached {
+    async fn new(runtime: &Runtime, name: &str, version: u64) -> Arc<Reached> {
+        let root = tempfile::tempdir().unwrap();
+        let repository = Repository::open(runtime.clone(), uuid(name), root.path()).await.unwrap();
+        let version = Version::new(version).unwrap();
+        let (away, sessions) = (AtomicBool::new(false), runtime.scope());
+        Arc::new(Reached { repository, version, away, sessions, _root: root })
+    }
+}
+
+#[async_trait]
+impl Dial for Reached {
+    fn uuid(&self) -> &Uuid {
+        self.repository.uuid()
+    }
+
+    async fn dial(&self, newest: Version, bypass: &BTreeSet<Uuid>) -> Result<Remote, PeerError> {
+        let uuid = self.repository.uuid().clone();
+        if self.away.load(Ordering::Relaxed) {
+            return Err(PeerError::Unreachable { uuid, why: "it is away".into() });
+        }
+        let (client, server) = duplex(1 << 12);
+        let manner = Manner { mode: Mode::ReadWrite, version: self.version, proxy: false, own: uuid.clone() };
+        let mut peer = self.repository.peer();
+        self.sessions.spawn("session", 0, async move {
+            let _ = serve(&mut Wire::new(Box::new(server)), &mut peer, &manner).await;
+        });
+        Remote::meet(uuid, Wire::new(Box::new(client)), newest, bypass).await
+    }
+}
+
+struct Grid {
+    connections: Arc<Connections>,
+    nodes: Vec<Arc<Reached>>,
+    runtime: Runtime,
+    log: Arc<MemoryLog>,
+}
+
+impl Grid {
+    /// A node of each of these versions: `n0`, `n1`, …
+    async fn new(versions: &[u64]) -> Grid {
+        let runtime = RealWorld::runtime();
+        let mut nodes = Vec::new();
+        for (number, version) in versions.iter().enumerate() {
+            nodes.push(Reached::new(&runtime, &format!("n{number}"), *version).await);
+        }
+        Grid { connections: Connections::new(runtime.clone(), 10), nodes, runtime, log: Arc::default() }
+    }
+
+    async fn cluster(&self, version: u64) -> Cluster {
+        let peers = self.nodes.iter().map(|node| {
+            let dial: Arc<dyn Dial> = node.clone();
+            Node { cost: 100, peer: Box::new(self.connections.peer(dial, uuid("client"))) }
+        });
+        let settings = Settings { jobs: 2, patience: Duration::from_secs(10), located: self.log.clone() };
+        let mut cluster = Cluster::new(self.runtime.clone(), uuid("cluster"), settings, peers.collect());
+        cluster.begin(Version::new(version).unwrap(), &BTreeSet::new()).await.unwrap();
+        cluster
+    }
+
+    /// All connections are closed, and nobody is about any object.
+    async fn close(&self) {
+        self.connections.close().await;
+        let Counts { opened, closed, idle } = self.connections.counts();
+        assert_eq!((opened, 0), (closed, idle));
+        for node in &self.nodes {
+            node.sessions.drain().await;
+            assert!(node.repository.is_quiet());
+        }
+    }
+}
+
+fn uuid(name: &str) -> Uuid {
+    Uuid::new(name).unwrap()
+}
+
+fn key() -> Key {
+    Key::parse(K11).unwrap()
+}
+
+fn names(names: &[&str]) -> BTreeSet<Uuid> {
+    names.iter().map(|name| uuid(name)).collect()
+}
+
+async fn put(peer: &mut dyn Peer, text: &'static str) -> Result<Outcome, PeerError> {
+    let file = AssociatedFile::default();
+    match peer.put(&file, &key()).await? {
+        Offer::AlreadyHave(also) => Ok(Outcome { done: true, also }),
+        Offer::From(offset, mut upload) => {
+            let rest = &text[offset as usize..];
+            upload.begin(rest.len() as u64).await?;
+            for piece in rest.as_bytes().chunks(4) {
+                upload.write(piece.into()).await?;
+            }
+            upload.finish(Verdict::Valid).await
+        }
+    }
+}
+
+async fn get(peer: &mut dyn Peer) -> Option<String> {
+    let file = AssociatedFile::default();
+    let mut download = peer.get(0, &file, &key()).await.unwrap();
+    let mut text = Vec::new();
+    while let Some(piece) = download.next().await.unwrap() {
+        text.extend_from_slice(&piece);
+    }
+    let verdict = download.verdict().await.unwrap();
+    download.end(verdict == Verdict::Valid).await.unwrap();
+    (verdict == Verdict::Valid).then(|| String::from_utf8(text).unwrap())
+}
+
+#[tokio::test]
+async fn what_is_stored_is_on_every_node_and_what_is_removed_on_none() {
+    for versions in [[4, 4], [0, 4], [0, 0], [1, 2]] {
+        let grid = Grid::new(&versions).await;
+        let mut cluster = grid.cluster(4).await;
+        let both = Outcome { done: true, also: names(&["n0", "n1"]) };
+        assert_eq!(put(&mut cluster, TEXT).await, Ok(both.clone()), "{versions:?}");
+        assert_eq!(put(&mut cluster, TEXT).await, Ok(both.clone()));
+        assert_eq!(get(&mut cluster).await.as_deref(), Some(TEXT));
+        for node in &grid.nodes {
+            assert_eq!(node.repository.peer().check_present(&key()).await, Ok(true));
+        }
+        assert_eq!(cluster.remove(&key(), None).await, Ok(both));
+        assert_eq!(cluster.check_present(&key()).await, Ok(false));
+        assert_eq!(get(&mut cluster).await, None);
+        drop(cluster);
+        grid.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_be_reached_affects_only_its_part() {
+    let grid = Grid::new(&[4, 4]).await;
+    grid.nodes[0].away.store(true, Ordering::Relaxed);
+    let mut cluster = grid.cluster(4).await;
+    let one = Outcome { done: true, also: names(&["n1"]) };
+    assert_eq!(put(&mut cluster, TEXT).await, Ok(one));
+    assert_eq!(get(&mut cluster).await.as_deref(), Some(TEXT));
+    let removed = Outcome { done: false, also: names(&["n1"]) };
+    assert_eq!(cluster.remove(&key(), None).await, Ok(removed));
+    drop(cluster);
+    grid.close().await;
+}
+
+#[tokio::test]
+async fn each_node_gets_what_it_lacks() {
+    let grid = Grid::new(&[4, 4, 4]).await;
+    // One has the first bytes from an earlier attempt, and one more than there are: of something else.
+    for (node, bytes) in [(1, "hello"), (2, "hello world, and more")] {
+        let mut peer = grid.nodes[node].repository.peer();
+        let Ok(Offer::From(0, mut upload)) = peer.put(&AssociatedFile::default(), &key()).await else {
+            panic!()
+        };
+        upload.begin(100).await.unwrap();
+        upload.write(bytes.into()).await.unwrap();
+    }
+    let mut cluster = grid.cluster(4).await;
+    let Ok(Offer::From(0, upload)) = cluster.put(&AssociatedFile::default(), &key()).await else { panic!() };
+    upload.withdraw().await.unwrap();
+    let two = Outcome { done: true, also: names(&["n0", "n1"]) };
+    assert_eq!(put(&mut cluster, TEXT).await, Ok(two));
+    drop(cluster);
+    grid.close().await;
+}
+
+#[tokio::test]
+async fn an_upload_that_is_cut_off_can_be_gone_on_with_and_costs_no_capacity() {
+    let grid = Grid::new(&[4, 4]).await;
+    for length in 0..TEXT.len() {
+        let mut cluster = grid.cluster(4).await;
+        let Ok(Offer::From(_, mut upload)) = cluster.put(&AssociatedFile::default(), &key()).await else {
+            panic!()
+        };
+        upload.begin(100).await.unwrap();
+        if length > 0 {
+            upload.write(TEXT[..length].into()).await.unwrap();
+        }
+        drop(upload);
+        assert!(!cluster.is_reusable());
+        drop(cluster);
+        grid.connections.close().await;
+        for node in &grid.nodes {
+            node.sessions.drain().await;
+            // Begin anew for the next length.
+            let path = Path::new(node._root.path()).join("incoming");
+            for file in std::fs::read_dir(path).unwrap() {
+                std::fs::remove_file(file.unwrap().path()).unwrap();
+            }
+        }
+    }
+    let mut cluster = grid.cluster(4).await;
+    assert!(put(&mut cluster, TEXT).await.unwrap().done);
+    drop(cluster);
+    grid.close().await;
+}
+
+#[tokio::test]
+async fn a_limit_is_by_the_nodes_own_clocks() {
+    let grid = Grid::new(&[4, 4]).await;
+    let mut cluster = grid.cluster(4).await;
+    put(&mut cluster, TEXT).await.unwrap();
+    assert!(
+        matches!(cluster.remove(&key(), Some(1 << 40)).await, Err(PeerError::Refused(_))),
+        "nobody asked"
+    );
+    let now = cluster.timestamp().await.unwrap();
+    assert_eq!(cluster.remove(&key(), Some(now - 60)).await, Ok(Outcome::of(false)));
+    assert!(cluster.remove(&key(), Some(now + 60)).await.unwrap().done);
+    drop(cluster);
+    grid.close().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_has_gone_is_replaced_without_a_word() {
+    let grid = Grid::new(&[4]).await;
+    let mut cluster = grid.cluster(4).await;
+    put(&mut cluster, TEXT).await.unwrap();
+    drop(cluster);
+    assert_eq!(grid.connections.counts(), Counts { opened: 1, closed: 0, idle: 1 });
+    let mut cluster = grid.cluster(4).await;
+    assert_eq!(cluster.check_present(&key()).await, Ok(true));
+    drop(cluster);
+    assert_eq!(grid.connections.counts(), Counts { opened: 1, closed: 0, idle: 1 });
+    grid.close().await;
+}
+
+/// What a node can answer to an offer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Reply {
+    From,
+    Have,
+    HavePlus,
+    Refuse,
+    Lose,
+}
+
+/// A node that answers as it is told.
+struct Scripted(Uuid, Reply);
+
+#[async_trait]
+impl Peer for Scripted {
+    fn uuid(&self) -> &Uuid {
+        &self.0
+    }
+    async fn begin(&mut self, version: Version, _: &BTreeSet<Uuid>) -> Result<Version, PeerError> {
+        Ok(version)
+    }
+    async fn check_present(&mut self, _: &Key) -> Result<bool, PeerError> {
+        Ok(false)
+    }
+    async fn lock<'a>(&'a mut self, _: &Key) -> Result<Option<Box<dyn pool::peer::Lock + 'a>>, PeerError> {
+        Ok(None)
+    }
+    async fn remove(&mut self, _: &Key, _: Option<i64>) -> Result<Outcome, PeerError> {
+        Ok(Outcome::of(true))
+    }
+    async fn timestamp(&mut self) -> Result<i64, PeerError> {
+        Ok(0)
+    }
+    async fn get<'a>(
+        &'a mut self,
+        _: u64,
+        _: &AssociatedFile,
+        _: &Key,
+    ) -> Result<Box<dyn pool::peer::Download + 'a>, PeerError> {
+        Err(PeerError::Refused("no".into()))
+    }
+    async fn put<'a>(&'a mut self, _: &AssociatedFile, _: &Key) -> Result<Offer<'a>, PeerError> {
+        match self.1 {
+            Reply::From => Ok(Offer::From(0, Box::new(Taken))),
+            Reply::Have => Ok(Offer::AlreadyHave(BTreeSet::new())),
+            Reply::HavePlus => Ok(Offer::AlreadyHave(names(&["beyond"]))),
+            Reply::Refuse => Err(PeerError::Refused("read-only".into())),
+            Reply::Lose => Err(PeerError::Lost { uuid: self.0.clone(), why: "gone".into() }),
+        }
+    }
+    fn is_reusable(&self) -> bool {
+        true
+    }
+    async fn close(&mut self) {}
+}
+
+struct Taken;
+
+#[async_trait]
+impl pool::peer::Upload for Taken {
+    async fn begin(&mut self, _: u64) -> Result<(), PeerError> {
+        Ok(())
+    }
+    async fn write(&mut self, _: bytes::Bytes) -> Result<(), PeerError> {
+        Ok(())
+    }
+    async fn finish(self: Box<Self>, _: Verdict) -> Result<Outcome, PeerError> {
+        Ok(Outcome::of(true))
+    }
+    async fn is_present(self: Box<Self>) -> Result<Outcome, PeerError> {
+        Ok(Outcome::of(true))
+    }
+    async fn withdraw(self: Box<Self>) -> Result<(), PeerError> {
+        Ok(())
+    }
+}
+
+/// Every pair of answers (annex-bugs L10): an object is stored where it is wanted, and only when it is nowhere is there an
+/// error.
+#[tokio::test]
+async fn every_pair_of_answers_to_an_offer_comes_to_something() {
+    use Reply::*;
+    for first in [From, Have, HavePlus, Refuse, Lose] {
+        for second in [From, Have, HavePlus, Refuse, Lose] {
+            let nodes = [("n0", first), ("n1", second)];
+            let nodes =
+                nodes.map(|(name, reply)| Node { cost: 0, peer: Box::new(Scripted(uuid(name), reply)) });
+            let located = Arc::new(MemoryLog::default());
+            let settings = Settings { jobs: 1, patience: Duration::from_secs(10), located };
+            let runtime = RealWorld::runtime();
+            let mut cluster = Cluster::new(runtime, uuid("cluster"), settings, nodes.into());
+            let result = put(&mut cluster, TEXT).await;
+            let replies = [("n0", first), ("n1", second)];
+            let of = |wanted: &[Reply]| {
+                replies
+                    .iter()
+                    .filter(|(_, reply)| wanted.contains(reply))
+                    .map(|(name, _)| *name)
+                    .collect::<Vec<_>>()
+            };
+            let (wants, has) = (of(&[From]), of(&[Have, HavePlus]));
+            match (wants.is_empty(), has.is_empty()) {
+                (true, true) => {
+                    assert!(matches!(result, Err(PeerError::Refused(_))), "{replies:?}: {result:?}")
+                }
+                (true, false) => {
+                    let beyond = if of(&[HavePlus]).is_empty() { vec![] } else { vec!["beyond"] };
+                    let also = names(&[has, beyond].concat());
+                    assert_eq!(result, Ok(Outcome { done: true, also }), "{replies:?}");
+                }
+                (false, _) => {
+                    assert_eq!(result, Ok(Outcome { done: true, also: names(&wants) }), "{replies:?}")
+                }
+            }
+        }
+    }
+}
