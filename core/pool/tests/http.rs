@@ -408,6 +408,7 @@ impl Download for OddDownload<'_> {
             return Ok(None);
         }
         match self.0.pieces.remove(0) {
+            "never" => std::future::pending().await,
             "lost" => Err(PeerError::Lost { uuid: self.0.uuid.clone(), why: "gone".into() }),
             piece => Ok(Some(piece.into())),
         }
@@ -530,6 +531,86 @@ async fn a_client_that_goes_frees_its_slot() {
     assert_eq!(answer(&mut waiting).await.0, 200);
     site.settle().await;
     assert_eq!(*log.lock().unwrap(), ["close"]);
+}
+
+/// What is refused is read a little: who is still sending hears why.
+#[tokio::test]
+async fn who_sends_much_hears_why_it_is_refused() {
+    let site = site(config()).await;
+    let much = "x".repeat(200_000);
+    assert_eq!(site.ask("POST v4/put?key=WORM--x", "", &much).await.0, 400);
+    let (status, _) = site.ask("POST v5/put?key=WORM--x", "", &much).await;
+    assert_eq!(status, 404);
+    site.settle().await;
+}
+
+/// Whether all that was done has come to its end.
+async fn has_settled(site: &Site) -> bool {
+    for _ in 0..2000 {
+        tokio::task::yield_now().await;
+    }
+    site.server.busy() == 0
+}
+
+/// Each bug that can be put back shows itself.
+#[tokio::test(start_paused = true)]
+async fn known_bugs_show_themselves() {
+    let limit = Duration::from_secs(30);
+    let arm = |name: &str| runtime::arm_relapses(vec![name.to_owned()]);
+    let put = "v4/put?key=HELLO";
+    for name in ["annex-B1", "annex-B16"] {
+        let (site, _) = odd(Verdict::Valid, &["hello\n"]).await;
+        assert_eq!(site.ask("GET v4/key/HELLO", "", "").await.1, "hello\n");
+        assert!(has_settled(&site).await);
+        arm(name);
+        let answered = site.runtime.timeout(limit, site.ask("GET v4/key/HELLO", "", "")).await;
+        // One keeps its slot for ever, the other the client waiting.
+        assert_eq!((answered.is_ok(), has_settled(&site).await), (name == "annex-B1", name == "annex-B16"));
+        runtime::arm_relapses(Vec::new());
+    }
+    for name in ["", "annex-B18"] {
+        let (site, _) = odd(Verdict::Valid, &["hel", "l", "never"]).await;
+        arm(name);
+        let mut connection = site.connect();
+        connection.write_all(request("GET v4/key/HELLO", "", "").as_bytes()).await.unwrap();
+        connection.read_u8().await.unwrap();
+        drop(connection);
+        assert_eq!(has_settled(&site).await, name.is_empty(), "{name}");
+    }
+    let (site, _) = odd(Verdict::Invalid, &["hello\n"]).await;
+    arm("annex-B8");
+    assert_eq!(site.ask("GET v4/key/HELLO", "", "").await.1, "hello\nX");
+    let (site, _) = odd(Verdict::Valid, &[]).await;
+    arm("annex-B11");
+    assert!(site.runtime.timeout(limit, site.put(put, 6, "hello\n")).await.is_err());
+    arm("annex-B26");
+    let (site, _) = odd(Verdict::Valid, &[]).await;
+    site.put("v4/put?key=HELLO&offset=3", 3, "lo\n").await;
+    assert!(!has_settled(&site).await);
+
+    arm("annex-B17");
+    let site = self::site(config()).await;
+    site.put(put, 6, "hello\n").await;
+    site.post("v4/lockcontent?key=HELLO").await;
+    assert_eq!(site.server.busy(), 1);
+    arm("annex-L3");
+    site.post("v4/lockcontent?key=EMPTY").await;
+    has_settled(&site).await;
+    assert_eq!(site.server.room_for_locks(), 1);
+    arm("annex-L1");
+    let answer = site.post("v4/lockcontent?key=HELLO").await;
+    let name = answer.strip_prefix(r#"{"locked":true,"lockid":""#).unwrap().trim_end_matches("\"}");
+    site.post(&format!("v4/keeplocked?lockid={name}")).await;
+    while site.server.room_for_locks() == 0 {
+        // It is unlocked, although nobody said so.
+        tokio::task::yield_now().await;
+    }
+    arm("annex-L14");
+    assert_eq!(site.put("v4/put?key=WORM--x", 4, "hello\n").await, r#"{"plusuuids":[],"stored":false}"#);
+    assert_eq!(site.post("v4/putoffset?key=WORM--x").await, r#"{"offset":0}"#);
+    arm("annex-L16");
+    assert_eq!(site.ask("GET v5/key/HELLO", "", "").await, (400, "bad version".into()));
+    runtime::arm_relapses(Vec::new());
 }
 
 // Our client.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
@@ -169,6 +169,7 @@ impl Get {
 impl Put {
     pub async fn run(self, runtime: Runtime) -> Result<Answer, Failure> {
         let mut source = Source::open(&self.file, &self.asked.key)?;
+        source.verify(&self.asked.key)?;
         let (outcome, sent) = unless_interrupted(self.upload(&runtime, &mut source)).await?;
         if !outcome.done {
             return Err(Failure::Failed("the repository did not take it".into()));
@@ -191,7 +192,7 @@ impl Put {
     }
 }
 
-/// Sends what is behind `offset`, and says whether all of the file is the object.
+/// Sends what is behind `offset`, and says whether all of the file is the object still.
 async fn send(source: &mut Source, offset: u64, upload: &mut dyn Upload) -> Result<Verdict, Failure> {
     let bar = progress(source.size);
     let (mut at, size) = (0, source.size);
@@ -205,10 +206,7 @@ async fn send(source: &mut Source, offset: u64, upload: &mut dyn Upload) -> Resu
         }
     }
     bar.finish_and_clear();
-    match source.verifier.take().and_then(Verifier::finish) {
-        Some(false) => Err(Failure::Failed("the file is not the object that the key names".into())),
-        _ => Ok(Verdict::Valid),
-    }
+    Ok(Verdict::of(source.verifier.take().and_then(Verifier::finish) != Some(false)))
 }
 
 impl Check {
@@ -274,6 +272,21 @@ impl Source {
         };
         let (file, size) = open().map_err(Failure::usage(format!("cannot upload {}", path.display())))?;
         Ok(Source { path: path.to_owned(), file, size, verifier: Some(Verifier::new(key)) })
+    }
+
+    /// Reads the whole file once, and goes back to its start: a repository keeps what has come of an object, and wrong bytes
+    /// would be in the way of the right ones.
+    fn verify(&mut self, key: &Key) -> Result<(), Failure> {
+        let mut rest = self.size;
+        while rest > 0 {
+            rest -= self.read(rest.min(PIECE as u64))?.len() as u64;
+        }
+        let verifier = self.verifier.replace(Verifier::new(key));
+        if verifier.and_then(Verifier::finish) == Some(false) {
+            let text = format!("{} is not the object that the key names", self.path.display());
+            return Err(Failure::Usage(text));
+        }
+        self.file.rewind().map_err(Failure::failed(format!("cannot read {} again", self.path.display())))
     }
 
     fn read(&mut self, length: u64) -> Result<Bytes, Failure> {

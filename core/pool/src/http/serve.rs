@@ -36,6 +36,9 @@ const SILENCE: Duration = Duration::from_secs(1200);
 /// The longest line of what keeps a lock, in bytes.
 const LONGEST_LINE: usize = 4096;
 
+/// Bytes of a refused body that are read, at the most.
+const DISCARD: usize = 256 * 1024;
+
 /// All that requests share.
 pub(super) struct Service {
     pub runtime: Runtime,
@@ -89,7 +92,11 @@ pub(super) async fn serve(
             let Some(slot) = until_gone(&mut reply, service.workers.take()).await else { return };
             let mut peer = match until_gone(&mut reply, reach(&service, &request)).await {
                 Some(Ok(peer)) => peer,
-                Some(Err(refusal)) => return drop(reply.send(refuse(refusal))),
+                Some(Err(refusal)) => {
+                    drop(slot);
+                    until_gone(&mut reply, discard(&service, &mut body)).await;
+                    return drop(reply.send(refuse(refusal)));
+                }
                 None => return,
             };
             if let Call::Get(key, file, offset) = call {
@@ -106,10 +113,15 @@ pub(super) async fn serve(
                 false => drop(slot),
             }
             let Some(exchanged) = exchanged else { return };
-            if matches!(call, Call::Put(..)) && exchanged.is_ok() {
-                // A client that is still sending listens only afterwards.
-                until_gone(&mut reply, body.drain(length.unwrap_or(0))).await;
-            }
+            // A client that is still sending listens only afterwards.
+            until_gone(&mut reply, async {
+                match &exchanged {
+                    Ok(_) => body.drain(length.unwrap_or(0)).await,
+                    Err(refusal) if refusal.status == StatusCode::REQUEST_TIMEOUT => {}
+                    Err(_) => discard(&service, &mut body.body).await,
+                }
+            })
+            .await;
             let response = exchanged.map_or_else(refuse, |(found, _)| answer(&request, &found));
             let _ = reply.send(response);
         }
@@ -434,6 +446,19 @@ impl Coming<'_> {
     async fn drain(&mut self, announced: u64) {
         while !self.ended && self.came <= announced && self.next().await.is_ok() {}
     }
+}
+
+/// Reads a part of a body that nobody wants: a client that is cut off while it sends would not hear why.
+pub(super) async fn discard(service: &Service, body: &mut Incoming) {
+    let reading = async {
+        let mut came = 0;
+        while came < DISCARD
+            && let Ok(Some(piece)) = body::next(body).await
+        {
+            came += piece.len();
+        }
+    };
+    let _ = service.runtime.timeout(service.patience, reading).await;
 }
 
 /// Does the work, unless the client goes away first.

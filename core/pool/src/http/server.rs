@@ -22,7 +22,7 @@ use super::answer::Refusal;
 use super::body::Body;
 use super::io::{Clock, Io};
 use super::locks::Locks;
-use super::serve::{Service, admit, refuse, serve};
+use super::serve::{Service, admit, discard, refuse, serve};
 use crate::workers::Workers;
 
 /// Headers of a request, at the most, and their bytes.
@@ -198,10 +198,13 @@ async fn converse(shared: Arc<Shared>, stream: Box<dyn Stream>) {
 }
 
 /// Starts a request's task, and waits for its answer.
-async fn respond(shared: &Arc<Shared>, request: hyper::Request<Incoming>) -> Response<Body> {
+async fn respond(shared: &Arc<Shared>, mut request: hyper::Request<Incoming>) -> Response<Body> {
     let (asked, length) = match admit(&shared.service, &request) {
         Ok(admitted) => admitted,
-        Err(refusal) => return refuse(refusal),
+        Err(refusal) => {
+            discard(&shared.service, request.body_mut()).await;
+            return refuse(refusal);
+        }
     };
     let (reply, answer) = oneshot::channel();
     let service = shared.service.clone();

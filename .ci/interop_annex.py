@@ -1,0 +1,405 @@
+"""Our git-annex peers and the released git-annex understand each other: interop_annex.py GRID BIN
+
+GRID is our command, BIN the folder with `git-annex` and `git-annex-shell`. Everything is on loopback and in one temporary
+folder. Prints a line for each thing that held; the first that does not ends the run with exit status 1.
+"""
+
+import hashlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+GRID, BIN = sys.argv[1], Path(sys.argv[2])
+PATIENCE = 60  # seconds for one run of a command
+CLIENT = "11111111-2222-3333-4444-555555555555"
+FILES = {
+    "small.txt": b"hello\n",
+    "empty.txt": b"",
+    "big.bin": bytes((i * 7 + 3) & 255 for i in range(200_000)),
+}
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="seedgrid-annex-") as folder:
+        root = Path(folder)
+        try:
+            place = Place(root)
+            our_client(place)
+            their_client_over_http(place)
+            their_client_over_ssh(place)
+        finally:
+            # The real program makes its objects read-only.
+            subprocess.run(["chmod", "-R", "u+w", folder], check=False)
+
+
+# --- our client, their server ---------------------------------------------------------------------
+
+
+def our_client(place):
+    with their_server(place) as port:
+        url = f"annex+http://127.0.0.1:{port}/git-annex/{place.uuid}"
+        for version in range(5):
+            one_version(place, url, version)
+        falls_back(place, port)
+        goes_on(port, place, url)
+
+
+def one_version(place, url, version):
+    """Each operation of `grid annex`, in one version of the protocol."""
+
+    def grid(command, key, *more, status=0):
+        return run([GRID, "annex", command, url, key, *more, f"--protocol={version}"], place, status=status)
+
+    for name, content in FILES.items():
+        grid("check", key_of(content, name))
+        expect(grid("get", key_of(content, name)) == content, f"v{version}: get differs for {name}")
+    new = f"new in version {version}\n".encode() * 5000
+    key, file = key_of(new, "x.txt"), place.root / "new"
+    file.write_bytes(new)
+    grid("check", key, status=1)
+    grid("get", key, status=1)
+    grid("lock", key, status=1)
+    file.write_bytes(new[:-1] + b"?")
+    grid("put", key, file, status=2)
+    grid("check", key, status=1)
+    file.write_bytes(new)
+    grid("put", key, file)
+    grid("put", key, file)
+    expect(grid("get", key) == new, f"v{version}: get differs from what was put")
+    real = place.root / "gw" / place.annex("gw", "contentlocation", key).decode().strip()
+    expect(real.read_bytes() == new, f"v{version}: the real program has something else")
+    lock = subprocess.Popen(
+        [GRID, "annex", "lock", url, key, f"--protocol={version}"],
+        env=place.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    expect(lock.stdout.readline() == b"locked\n", f"v{version}: it is not locked")
+    grid("remove", key, status=1)
+    grid("check", key)
+    lock.stdin.close()
+    expect(lock.wait(PATIENCE) == 0, f"v{version}: the lock did not end")
+    if version >= 3:
+        grid("remove", key, "--before=1", status=1)
+    grid("remove", key)
+    grid("remove", key)
+    grid("check", key, status=1)
+    held(f"our client asks everything in version {version}")
+
+
+def falls_back(place, port):
+    """A repository that is not there is found out about in five steps; one that is, in none."""
+    run([GRID, "annex", "check", f"annex+http://127.0.0.1:{port}/git-annex/{CLIENT}", key_of(b"", "e")], place, status=1)
+    held("our client finds out that a repository is not there")
+
+
+def goes_on(port, place, url):
+    """An upload that broke off is gone on with, on both sides."""
+    content = b"in two parts " * 20_000
+    key, file = key_of(content, "p.txt"), place.root / "parts"
+    file.write_bytes(content)
+    post(port, f"/git-annex/{place.uuid}/v4/put?key={key}&clientuuid={CLIENT}", content[:100_000], announced=len(content))
+    report = json.loads(run([GRID, "annex", "--json", "put", url, key, file], place))
+    expect(report["sent"] == len(content) - 100_000, f"the upload does not go on where the last one ended: {report}")
+    expect(run([GRID, "annex", "get", url, key], place) == content, "the parts do not fit")
+    held("our client goes on with an upload that broke off")
+
+
+# --- their client, our server ---------------------------------------------------------------------
+
+
+def their_client_over_http(place):
+    objects = place.root / "http-objects"
+    with our_server(place, objects, "--wideopen") as url:
+        base = url.removesuffix(place.uuid)
+        place.clone("gw", "http-user", annexUrl=base)
+        exercise(place, "http-user", objects)
+        conformance(place, "http-user", "over HTTP")
+        differences(place, url)
+    with our_server(place, objects, "--unauth-readonly", "--authenv-http", GIT_ANNEX_P2PHTTP_PASSWORD_ann="secret") as url:
+        place.clone("gw", "careful-user", annexUrl=url.removesuffix(place.uuid))
+        place.annex("careful-user", "get", "--from", "origin", "big.bin")
+        expect((place.root / "careful-user/big.bin").read_bytes() == FILES["big.bin"], "the real client gets something else")
+        refused = place.try_annex("careful-user", "drop", "--from", "origin", "big.bin", "--numcopies=0", "--mincopies=0", "--force")
+        expect(refused.returncode != 0 and any(objects.rglob("*big*")) or stored(objects, "big.bin"), "anybody may drop")
+        key, file = key_of(b"by ann", "a"), place.root / "ann"
+        file.write_bytes(b"by ann")
+        run([GRID, "annex", "put", url, key, file], place, status=1)
+        run([GRID, "annex", "put", url, key, file, "--user=ann"], place, status=0, GIT_ANNEX_P2PHTTP_PASSWORD_ann="secret")
+        run([GRID, "annex", "remove", url, key, "--user=ann"], place, status=1, GIT_ANNEX_P2PHTTP_PASSWORD_ann="Secret")
+    held("the real client reads where it may only read")
+
+
+def their_client_over_ssh(place):
+    """A stand-in for ssh starts our `p2pstdio`, and the real shell for everything else."""
+    objects = place.root / "ssh-objects"
+    shim = place.root / "shim"
+    shim.mkdir()
+    script(shim / "git-annex-shell", f"""
+        [ "$1" = p2pstdio ] && exec '{GRID}' annex p2pstdio '{objects}' --uuid {place.uuid}
+        exec '{BIN}/git-annex-shell' "$@"
+        """)
+    script(shim / "fakessh", """
+        for a in "$@"; do last=$a; done
+        exec sh -c "$last"
+        """)
+    place.env |= {"PATH": f"{shim}:{place.env['PATH']}", "GIT_SSH": str(shim / "fakessh"), "GIT_ANNEX_USE_GIT_SSH": "1"}
+    place.clone(f"ssh://localhost{place.root}/gw", "ssh-user")
+    exercise(place, "ssh-user", objects)
+    conformance(place, "ssh-user", "over ssh")
+
+
+def exercise(place, user, objects):
+    """What people do: copy, drop, get, check, drop from the remote, move back."""
+    folder = place.root / user
+    place.annex(user, "get", "--from", "direct", *FILES)
+    git(place, user, "remote", "rm", "direct")
+    place.annex(user, "copy", "--to", "origin", "--force", *FILES)
+    for name in FILES:
+        expect(stored(objects, name), f"{user}: we do not have {name}")
+    place.annex(user, "drop", "--force", *FILES)
+    place.annex(user, "get", "--from", "origin", *FILES)
+    for name, content in FILES.items():
+        expect((folder / name).read_bytes() == content, f"{user}: {name} came back different")
+    place.annex(user, "fsck", "--from", "origin", *FILES)
+    place.annex(user, "drop", "--from", "origin", "small.txt")
+    expect(not stored(objects, "small.txt"), f"{user}: what was dropped is still there")
+    # The other copy is ours: it must be locked while the local one goes.
+    place.annex(user, "drop", "big.bin")
+    expect(stored(objects, "big.bin"), f"{user}: the last copy has gone")
+    # An object that has rotted is found out.
+    path = object_path(objects, "big.bin")
+    rotten = FILES["big.bin"][:-1] + b"?"
+    path.chmod(0o644)
+    path.write_bytes(rotten)
+    got = place.try_annex(user, "get", "--from", "origin", "big.bin")
+    expect(got.returncode != 0, f"{user}: rotten bytes are taken")
+    path.write_bytes(FILES["big.bin"])
+    place.annex(user, "get", "--from", "origin", "big.bin")
+    held(f"the real client copies, gets, checks and drops ({user})")
+
+
+def conformance(place, user, how):
+    """`testremote`: all but the group that wants a remote to become unreachable, which ours cannot."""
+    ran = place.try_annex(user, "testremote", "--fast", "--size", "4kb", "origin")
+    failed, group, passed = set(), "", 0
+    for line in ran.stdout.decode(errors="replace").splitlines():
+        if re.match(r"^ {2}\S.*$", line):
+            group = line.strip()
+        if re.search(r":\s+FAIL", line):
+            failed.add(group)
+        passed += bool(re.search(r":\s+OK", line))
+    expect(failed <= {"unavailable remote"}, f"testremote {how}: {failed} failed:\n{ran.stdout.decode(errors='replace')}")
+    expect(passed >= 115, f"testremote {how}: only {passed} tests passed:\n{ran.stdout.decode(errors='replace')[-3000:]}")
+    held(f"testremote {how}: {passed} tests pass")
+
+
+def differences(place, ours):
+    """The same requests to both servers, and the same answers."""
+    our_port = int(re.search(r":(\d+)/", ours)[1])
+    k6, none = key_of(FILES["small.txt"], "a.txt"), key_of(b"nobody has it", "n.txt")
+    content = b"sent to both\n"
+    new, wrong = key_of(content, "b.txt"), key_of(b"something else", "w.txt")
+    with their_server(place) as their_port:
+        both = []
+        for port in (our_port, their_port):
+            base = f"/git-annex/{place.uuid}"
+            answers = []
+
+            def ask(path, body=None, announced=None, method="POST"):
+                path = f"{base}/{path}{'&' if '?' in path else '?'}clientuuid={CLIENT}"
+                answers.append((path, post(port, path, body or b"", announced, method)))
+
+            post(port, f"{base}/v4/put?key={k6}&clientuuid={CLIENT}", FILES["small.txt"], len(FILES["small.txt"]))
+            for v in range(5):
+                ask(f"v{v}/checkpresent?key={k6}")
+                ask(f"v{v}/checkpresent?key={none}")
+                ask(f"v{v}/key/{k6}", method="GET")
+                ask(f"v{v}/key/{k6}?offset=4", method="GET")
+                ask(f"v{v}/key/{k6}?offset=6", method="GET")
+                ask(f"v{v}/key/{none}", method="GET")
+                if v >= 1:
+                    ask(f"v{v}/putoffset?key={k6}")
+                    ask(f"v{v}/putoffset?key={new}")
+                ask(f"v{v}/put?key={new}", content[:7], len(content))
+                if v >= 1:
+                    ask(f"v{v}/putoffset?key={new}")
+                    ask(f"v{v}/put?key={new}&offset=3", content[3:], len(content) - 3)
+                else:
+                    ask(f"v{v}/put?key={new}", content, len(content))
+                ask(f"v{v}/put?key={new}", content, len(content))
+                ask(f"v{v}/key/{new}", method="GET")
+                ask(f"v{v}/remove?key={new}")
+                ask(f"v{v}/remove?key={new}")
+                ask(f"v{v}/put?key={wrong}", b"something elsf", 14)
+                ask(f"v{v}/checkpresent?key={wrong}")
+                ask(f"v{v}/lockcontent?key={none}")
+                ask(f"v{v}/put?key={new}", content)
+                if v >= 3:
+                    ask(f"v{v}/remove-before?key={k6}&timestamp=1")
+                    ask(f"v{v}/remove-before?key={none}&timestamp=1")
+                if v >= 4:
+                    ask(f"v{v}/put?key={none}&data-present=true", b"", 0)
+                    ask(f"v{v}/put?key={k6}&data-present=true", b"", 0)
+            ask(f"key/{k6}", method="GET")
+            both.append(answers)
+    for (path, ours), (_, theirs) in zip(*both, strict=True):
+        expect(ours == theirs, f"{path}: we answer {ours}, and the real server {theirs}")
+    held(f"{len(both[0])} requests are answered as by the real server")
+
+
+# --- servers --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def their_server(place):
+    port = free_port()
+    command = [BIN / "git-annex", "p2phttp", "-J2", "--bind", "127.0.0.1", "--port", str(port), "--wideopen"]
+    with open(place.root / "p2phttp.log", "ab") as log:
+        server = subprocess.Popen(command, cwd=place.root / "gw", env=place.env, stderr=log, stdout=log)
+    try:
+        for _ in range(200):
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                expect(server.poll() is None, "the real server does not start")
+                time.sleep(0.05)
+        yield port
+    finally:
+        server.kill()
+        server.wait()
+
+
+@contextmanager
+def our_server(place, objects, *options, **environment):
+    command = [GRID, "annex", "serve", objects, "--uuid", place.uuid, "--bind", "127.0.0.1:0", *options]
+    with open(place.root / "serve.log", "ab") as log:
+        server = subprocess.Popen(command, env=place.env | environment, stdout=subprocess.PIPE, stderr=log)
+    try:
+        yield server.stdout.readline().decode().strip()
+        server.send_signal(signal.SIGINT)
+        expect(server.wait(PATIENCE) == 0, "our server does not end well")
+    finally:
+        server.kill()
+        server.wait()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def post(port, path, body, announced=None, method="POST"):
+    """A request; a body that is shorter than announced ends cleanly. Status and body, without what differs by nature."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    headers = {"Content-Type": "application/octet-stream"}
+    if announced is not None:
+        headers["X-git-annex-data-length"] = str(announced)
+    chunks = iter([body]) if body else b""
+    try:
+        connection.request(method, path, body=None if method == "GET" else chunks, headers=headers, encode_chunked=bool(body))
+    except BrokenPipeError:
+        pass  # it has answered already
+    answer = connection.getresponse()
+    text = answer.read()
+    length = answer.getheader("X-git-annex-data-length")
+    connection.close()
+    kind = answer.getheader("Content-Type") or ""
+    return answer.status, json.loads(text) if "json" in kind and answer.status == 200 else text if answer.status == 200 else None, length
+
+
+# --- a place with repositories ---------------------------------------------------------------------
+
+
+class Place:
+    """A home of its own, and a repository `gw` that has the files."""
+
+    def __init__(self, root):
+        self.root = root
+        home = root / "home"
+        home.mkdir()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "XDG_"))}
+        self.env = kept | {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+        for name, value in [
+            ("user.name", "interop"), ("user.email", "interop@example.invalid"), ("init.defaultBranch", "main"),
+            ("annex.security.allowed-ip-addresses", "127.0.0.1"),
+        ]:
+            run(["git", "config", "--global", name, value], self)
+        run(["git", "init", "-q", root / "gw"], self)
+        self.annex("gw", "init", "gw")
+        for name, content in FILES.items():
+            (root / "gw" / name).write_bytes(content)
+        self.annex("gw", "add", ".")
+        git(self, "gw", "commit", "-qm", "files")
+        self.uuid = git(self, "gw", "config", "annex.uuid").decode().strip()
+
+    def clone(self, url, name, **settings):
+        """A clone whose `origin` is served by us, and whose `direct` is the repository itself."""
+        run(["git", "clone", "-q", self.root / url if url == "gw" else url, self.root / name], self)
+        self.annex(name, "init", name)
+        for setting, value in settings.items():
+            git(self, name, "config", f"remote.origin.{setting}", value)
+        git(self, name, "remote", "add", "direct", str(self.root / "gw"))
+        git(self, name, "fetch", "-q", "direct")
+
+    def annex(self, repository, *arguments):
+        return run([BIN / "git-annex", *arguments], self, cwd=self.root / repository)
+
+    def try_annex(self, repository, *arguments):
+        command = [BIN / "git-annex", *arguments]
+        return subprocess.run(
+            command, cwd=self.root / repository, env=self.env, capture_output=True, timeout=PATIENCE, stdin=subprocess.DEVNULL)
+
+
+def key_of(content, name):
+    extension = Path(name).suffix
+    return f"SHA256E-s{len(content)}--{hashlib.sha256(content).hexdigest()}{extension}"
+
+
+def object_path(objects, name):
+    key = key_of(FILES[name], name)
+    digest = hashlib.md5(key.encode()).hexdigest()
+    return objects / digest[:3] / digest[3:6] / key / key
+
+
+def stored(objects, name):
+    path = object_path(objects, name)
+    return path.exists() and path.read_bytes() == FILES[name]
+
+
+def git(place, repository, *arguments):
+    return run(["git", *arguments], place, cwd=place.root / repository)
+
+
+def run(command, place, status=0, cwd=None, **environment):
+    ran = subprocess.run(
+        command, cwd=cwd or place.root, env=place.env | environment, capture_output=True, timeout=PATIENCE, stdin=subprocess.DEVNULL)
+    words = " ".join(map(str, command))
+    expect(ran.returncode == status, f"exit status {ran.returncode} of {words}\n{ran.stdout[-2000:]!r}\n{ran.stderr.decode()[-2000:]}")
+    return ran.stdout
+
+
+def script(path, text):
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(0o755)
+
+
+def held(what):
+    print(f"held: {what}", flush=True)
+
+
+def expect(condition, message):
+    if not condition:
+        print(f"FAILED: {message}", file=sys.stderr)
+        sys.exit(1)
+
+
+main()
