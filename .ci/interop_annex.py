@@ -164,6 +164,12 @@ def exercise(place, user, objects):
     for name in FILES:
         expect(stored(objects, name), f"{user}: we do not have {name}")
     place.annex(user, "drop", "--force", *FILES)
+    # Of two copies elsewhere one goes: ours must be locked meanwhile.
+    place.clone("gw", f"{user}-other")
+    place.annex(f"{user}-other", "get", "--from", "direct", "big.bin")
+    git(place, user, "remote", "add", "other", str(place.root / f"{user}-other"))
+    git(place, user, "fetch", "-q", "other")
+    place.annex(user, "drop", "--from", "other", "big.bin")
     place.annex(user, "get", "--from", "origin", *FILES)
     for name, content in FILES.items():
         expect((folder / name).read_bytes() == content, f"{user}: {name} came back different")

@@ -60,7 +60,7 @@ pub trait Download: Send {
     /// The bytes that come; 0 when the object is not there.
     fn length(&self) -> u64;
 
-    /// Waits for the next piece; none when all bytes have come.
+    /// Waits for the next piece; none when all bytes have come, or when no more will: then they are not valid.
     async fn next(&mut self) -> Result<Option<Bytes>, PeerError>;
 
     /// After the last piece: whether the bytes are those of the object, as far as the peer knows.

@@ -309,6 +309,47 @@ async fn a_slow_client_is_given_up() {
     site.settle().await;
 }
 
+/// Who sends a byte now and then has no more time than who sends nothing.
+#[tokio::test(start_paused = true)]
+async fn a_trickle_is_given_up() {
+    let site = site(Config { jobs: 1, ..config() }).await;
+    let (mut rest, mut hand) = tokio::io::split(site.connect());
+    let request = request("POST v4/put?key=WORM--x", "X-git-annex-data-length: 900\r\n", &"x".repeat(900));
+    hand.write_all(&request.as_bytes()[..request.len() - 900]).await.unwrap();
+    let start = site.runtime.now();
+    let mut answer = Vec::new();
+    let trickle = async {
+        while hand.write_all(b"x").await.is_ok() {
+            site.runtime.sleep(Duration::from_secs(7)).await;
+        }
+    };
+    let answered = futures::future::select(Box::pin(rest.read_to_end(&mut answer)), Box::pin(trickle));
+    drop(answered.await);
+    assert_eq!(parse(&answer).0, 408);
+    assert!((60..70).contains(&(site.runtime.now() - start).as_secs()));
+}
+
+/// What is stuck is ended with the server, which waits no longer than it should.
+#[tokio::test(start_paused = true)]
+async fn a_server_ends_what_does_not_end() {
+    let (site, log) = odd(Verdict::Valid, &[]).await;
+    let mut stuck = site.connect();
+    stuck.write_all(request("POST v4/checkpresent?key=HELLO", "", "").as_bytes()).await.unwrap();
+    while site.server.busy() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let Site { server, runtime, .. } = site;
+    let start = runtime.now();
+    assert!(!server.close(Duration::from_secs(5)).await);
+    assert!((5..7).contains(&(runtime.now() - start).as_secs()));
+    let mut rest = Vec::new();
+    let _ = stuck.read_to_end(&mut rest).await;
+    while Arc::strong_count(&log) > 1 {
+        // The peers go with the server.
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lock_that_nobody_keeps_ends_with_its_time() {
     let site = site(config()).await;

@@ -13,7 +13,7 @@ use futures::future::{Either, select};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
-use runtime::{Instant, Runtime, reached, relapse};
+use runtime::{Elapsed, Instant, Runtime, reached, relapse};
 use tokio::sync::{Semaphore, oneshot};
 use tracing::debug;
 
@@ -35,6 +35,9 @@ const SILENCE: Duration = Duration::from_secs(1200);
 
 /// The longest line of what keeps a lock, in bytes.
 const LONGEST_LINE: usize = 4096;
+
+/// Bytes in a second: an object may not pass slower than that.
+const SLOWEST: u64 = 1024;
 
 /// Bytes of a refused body that are read, at the most.
 const DISCARD: usize = 256 * 1024;
@@ -103,7 +106,7 @@ pub(super) async fn serve(
                 get(&service, &mut *peer, (key, file, *offset), reply).await;
                 return give_up(&service, peer).await;
             }
-            let mut body = Coming { body, service: &service, came: 0, ended: false };
+            let mut body = Coming { body, pace: Pace::new(&service), came: 0, ended: false };
             let exchanged =
                 until_gone(&mut reply, ask(&mut *peer, call, length.unwrap_or(0), &mut body)).await;
             let too_far = matches!(&exchanged, Some(Ok((_, true))));
@@ -279,10 +282,7 @@ async fn get(
 /// the peer says what the bytes are worth: of those that are not to be trusted the last is left out (§9.5). Where the peer
 /// fails the body ends early, which says the same, and leaves the client what it can go on from.
 async fn send(service: &Service, download: &mut dyn Download, pieces: Pieces) -> bool {
-    let hand_over = async |piece| {
-        let sent = service.runtime.timeout(service.patience, pieces.send(piece)).await;
-        matches!(sent, Ok(Ok(())))
-    };
+    let mut pace = Pace::new(service);
     let (announced, mut came) = (download.length(), 0_u64);
     let mut held: Option<Bytes> = None;
     let whole = loop {
@@ -303,7 +303,7 @@ async fn send(service: &Service, download: &mut dyn Download, pieces: Pieces) ->
             continue;
         }
         if let Some(before) = held.replace(piece)
-            && !hand_over(before).await
+            && !matches!(pace.wait(came, pieces.send(before)).await, Ok(Ok(())))
         {
             return false;
         }
@@ -320,11 +320,11 @@ async fn send(service: &Service, download: &mut dyn Download, pieces: Pieces) ->
             reached!("http: a download loses its last byte");
             last.truncate(last.len() - 1);
         }
-        if !last.is_empty() && !hand_over(last).await {
+        if !last.is_empty() && !matches!(pace.wait(came, pieces.send(last)).await, Ok(Ok(()))) {
             return false;
         }
     }
-    let ended = service.runtime.timeout(service.patience, pieces.end()).await;
+    let ended = pace.wait(came, pieces.end()).await;
     whole && matches!(ended, Ok(Ok(())))
 }
 
@@ -421,18 +421,38 @@ async fn keep_locked(service: &Service, name: &str, body: &mut Incoming) {
     }
 }
 
+/// How long a client has kept us waiting, and may: a while, and as long as its bytes may take. A trickle is too slow.
+struct Pace<'a> {
+    service: &'a Service,
+    waited: Duration,
+}
+
+impl<'a> Pace<'a> {
+    fn new(service: &'a Service) -> Pace<'a> {
+        Pace { service, waited: Duration::ZERO }
+    }
+
+    /// Waits for the client, of whose bytes so many have passed.
+    async fn wait<T>(&mut self, passed: u64, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+        let runtime = &self.service.runtime;
+        let (start, allowed) = (runtime.now(), self.service.patience + Duration::from_secs(passed / SLOWEST));
+        let done = runtime.timeout(allowed.saturating_sub(self.waited), work).await;
+        self.waited += runtime.now() - start;
+        done
+    }
+}
+
 /// A body that comes, and what has come of it.
 struct Coming<'a> {
     body: Incoming,
-    service: &'a Service,
+    pace: Pace<'a>,
     came: u64,
     ended: bool,
 }
 
 impl Coming<'_> {
     async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
-        let service = self.service;
-        let piece = match service.runtime.timeout(service.patience, body::next(&mut self.body)).await {
+        let piece = match self.pace.wait(self.came, body::next(&mut self.body)).await {
             Ok(Ok(piece)) => piece,
             Ok(Err(error)) => return Err(Refusal::new(StatusCode::BAD_REQUEST, error.to_string())),
             Err(_) => return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body does not come")),
