@@ -745,7 +745,8 @@ async fn our_client_steps_down_to_what_the_server_knows() {
                 };
                 let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
                 stream.write_all(answer.as_bytes()).await.unwrap();
-                // Each connection serves once: the next request finds it gone.
+                // Each connection serves once: the next request finds that it goes.
+                let _ = stream.read_u8().await;
             }
         });
         let mut peer = HttpRemote::new(runtime.clone(), url, Uuid::new("CU").unwrap());
@@ -768,6 +769,18 @@ async fn our_client_says_who_is_not_there() {
         peer.check_present(&key(HELLO)).await,
         Err(PeerError::Unreachable { .. } | PeerError::Lost { .. })
     ));
+}
+
+/// B8, on the other side of it: what comes short is not to be trusted.
+#[tokio::test]
+async fn our_client_knows_what_a_short_body_says() {
+    for (verdict, came) in [(Verdict::Invalid, "hello"), (Verdict::Valid, "hello\n")] {
+        let (mut site, _) = odd(verdict, &["hel", "lo\n"]).await;
+        let mut peer = client(&mut site).await;
+        for _ in 0..2 {
+            assert_eq!(download(&mut peer, HELLO, 0).await, (came.into(), verdict));
+        }
+    }
 }
 
 /// A download that is dropped takes its connection with it, and an upload that is dropped leaves what came.

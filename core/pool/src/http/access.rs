@@ -119,6 +119,10 @@ mod tests {
         for wrong in ["ann:a", "ann:a:bc", "", ":", "bob"] {
             assert_eq!(statuses(&access, Some(&basic(wrong))), [200, 401, 401, 401], "{wrong}");
         }
+        // Any byte of a secret counts.
+        for number in 0..1000 {
+            assert_eq!(statuses(&access, Some(&basic(&format!("ann:{number}"))))[1], 401);
+        }
         for wrong in ["Basic", "Basic !", "Bearer YTpi", ""] {
             assert_eq!(statuses(&access, Some(wrong)), [200, 401, 401, 401], "{wrong}");
         }

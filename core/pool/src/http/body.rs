@@ -128,3 +128,37 @@ pub async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, BodyErr
     }
     Ok(whole.freeze())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn frame(body: &mut Body) -> Option<Result<Bytes, Cut>> {
+        let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;
+        frame.map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default()))
+    }
+
+    #[tokio::test]
+    async fn a_body_ends_when_that_is_said_and_is_cut_otherwise() {
+        for said in [true, false] {
+            let (pieces, mut body) = Body::pieces();
+            pieces.send("piece".into()).await.unwrap();
+            assert_eq!(frame(&mut body).await, Some(Ok("piece".into())));
+            if said {
+                pieces.end().await.unwrap();
+            } else {
+                drop(pieces);
+            }
+            assert_eq!(frame(&mut body).await, (!said).then_some(Err(Cut)));
+        }
+    }
+
+    #[tokio::test]
+    async fn who_sends_what_nobody_wants_is_told() {
+        let (pieces, body) = Body::pieces();
+        let unwanted = pieces.unwanted();
+        drop(body);
+        unwanted.await;
+        assert_eq!(pieces.send("piece".into()).await, Err(Cut));
+    }
+}
