@@ -28,7 +28,7 @@ use crate::print;
 /// Whom to ask, and about what.
 #[derive(clap::Args)]
 struct Asked {
-    /// The repository: annex+http://HOST[:PORT]/git-annex/UUID.
+    /// The repository: annex+http://HOST:PORT/git-annex/UUID. The port is 9417 if it is left out.
     #[arg(value_name = "URL")]
     site: Site,
 
