@@ -6,7 +6,7 @@
 //! | [`request`], [`answer`], [`text`] | what is asked and answered, as paths, queries, JSON and status codes; pure |
 //! | [`access`] | who may do what; pure |
 //! | [`server`] | connections, and their bounds |
-//! | [`serve`] | a request, from its head to its end |
+//! | [`serve`] | a request, from its head to its end; `transfer`: objects' bytes; `locking`: locks |
 //! | [`locks`] | locks, which outlast the requests that take them |
 //! | [`client`], [`site`] | the peer behind a URL |
 //! | [`body`], [`io`] | bodies that come piece by piece; our streams and clock as hyper wants them |
@@ -19,6 +19,7 @@ pub mod answer;
 pub mod body;
 pub mod client;
 pub mod io;
+mod locking;
 pub mod locks;
 pub mod request;
 pub mod serve;
@@ -26,6 +27,7 @@ pub mod server;
 pub mod site;
 
 pub mod text;
+mod transfer;
 
 use std::collections::BTreeSet;
 

@@ -22,7 +22,8 @@ use super::answer::Refusal;
 use super::body::Body;
 use super::io::{Clock, Io};
 use super::locks::Locks;
-use super::serve::{Service, admit, discard, refuse, serve};
+use super::serve::{Service, admit, refuse, serve};
+use super::transfer::discard;
 use crate::workers::Workers;
 
 /// Headers of a request, at the most, and their bytes.
