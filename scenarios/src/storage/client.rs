@@ -394,6 +394,8 @@ impl StorageClient {
         {
             let mut model = self.stage.model();
             writers.keys().for_each(|share| _ = model.progress.insert(ShareId { index, share: *share }, now));
+            // What may have been there is not there, as far as the server sees; what comes is another share.
+            writers.keys().for_each(|share| model.leases.forget(ShareId { index, share: *share }));
         }
         self.judge("kept", oracle::kept::check_told(&already, &known));
         self.judge("kept", oracle::kept::check_granted(&writers.keys().copied().collect(), &known));

@@ -305,7 +305,8 @@ fn disk_effect(dice: &mut Dice, kind: &str) -> DiskEffect {
         "power-loss" => DiskEffect::crash(CrashKind::Power, survivors),
         "disk-error" => DiskEffect::Fail { with: DiskError::Io, times: 1 + dice.skewed(4) as u32 },
         "no-space" => DiskEffect::Fail { with: DiskError::NoSpace, times: 1 + dice.skewed(4) as u32 },
-        "full-disk" => DiskEffect::Full { us: dice.chance(1, 2).then(|| dice.skewed(34)) },
+        // Not for ever: who waits for months would watch a server that tries to start all that time.
+        "full-disk" => DiskEffect::Full { us: Some(dice.skewed(36)) },
         _ => DiskEffect::Slow { us: dice.skewed(24), jobs: 1 + dice.skewed(5) as u32 },
     }
 }

@@ -59,8 +59,13 @@ pub async fn drop_database(stage: &Arc<Stage>) {
     let _ = stage.server.disk().remove_file(&Path::new(STATE).join("leasedb.redb"));
     let _ = stage.server.disk().sync_dir(Path::new(STATE));
     let clock = stage.clock();
+    let there = stage.look_outside();
     {
         let mut model = stage.model();
+        // What was being deleted, or was given up, and is still there, is a share like any other from now on.
+        for id in there.kept.into_keys().filter(|id| !model.is_certain(*id)).collect::<Vec<_>>() {
+            model.tampered(id);
+        }
         model.leases.start_afresh(clock);
         let ids = model.ids();
         model.unnoticed.extend(ids);

@@ -9,6 +9,7 @@ use protocol::server::{Allocate, LeaseSecret, ShareNumber, StorageServer};
 use runtime::Instant;
 use seedgrid::case::Case;
 use seedgrid::world::World;
+use storage::config::ExpireMode;
 use storage::share::{Kind, ShareId};
 
 use super::client::{StorageClient, renew_secret, write_enabler};
@@ -151,7 +152,10 @@ async fn rebuild(stage: &Arc<Stage>, before: &Seen) {
     stage.up().await;
     wait_for_crawls(stage, 1).await;
     let Some(after) = look(stage).await else { return };
-    stage.judge("unchanged", oracle::unchanged::check_rebuilt(before, &after, |_| false));
+    // A lease that begins before the day up to which leases have ended is over at once.
+    let over = matches!(stage.config.expire.mode, ExpireMode::CutOff(moment) if stage.clock() < moment);
+    let over = over && stage.config.expire.enabled;
+    stage.judge("unchanged", oracle::unchanged::check_rebuilt(before, &after, |_| over));
     stage.judge("agreed", oracle::agreed::check_agreed(&after));
 }
 

@@ -67,8 +67,8 @@ pub struct Stage {
     sick: bool,
     /// The disk does anything but what it should, short of a crash, until it is healed.
     hampered: bool,
-    /// When the clock is set, and what it shows just before.
-    peaks: Vec<(Duration, u64)>,
+    /// When the clock is set.
+    peaks: Vec<Set>,
     /// When the clock is set last.
     pub last_step: Duration,
     healed: AtomicBool,
@@ -166,7 +166,7 @@ impl Stage {
         let now = self.script.now() - Instant::default();
         let mut model = self.model();
         // What it showed before it was set back counts, though nobody looked.
-        self.peaks.iter().filter(|(at, _)| *at <= now).for_each(|(_, shown)| model.tick(*shown));
+        self.peaks.iter().filter(|set| set.at <= now).for_each(|set| model.tick(set.before));
         model.tick(clock);
         clock
     }
@@ -175,12 +175,15 @@ impl Stage {
     pub fn asks(&self) -> Asked {
         let clock = self.clock();
         let leases = &self.model().leases;
-        Asked { clock, losses: leases.losses(), deletions: leases.deletions() }
+        Asked { clock, losses: leases.losses(), deletions: leases.deletions(), at: self.script.now() }
     }
 
-    /// The same, with the least that the clock has shown since, unless it was set twice.
+    /// The same, with the least that the clock has shown since.
     pub fn since(&self, asked: Asked) -> Asked {
-        Asked { clock: self.clock().min(asked.clock), ..asked }
+        let now = self.script.now();
+        let set = self.peaks.iter().filter(|set| (asked.at..=now).contains(&(Instant::default() + set.at)));
+        let least = set.map(|set| set.after).chain([self.clock(), asked.clock]).min();
+        Asked { clock: least.unwrap_or(asked.clock), ..asked }
     }
 
     /// Judges what an oracle found.
@@ -443,11 +446,22 @@ impl Stage {
         let seen =
             self.server.ask("look", 0, async move { look_at_database(&database, numbers).await }).await;
         let mut seen = seen.ok()?.ok()?;
-        match &self.store {
-            Some(store) => look_at_store(&store.objects(), &mut seen),
-            None => look_at_disk(self.server.disk(), &mut seen),
-        }
+        self.look_at_shares(&mut seen);
         Some(seen)
+    }
+
+    /// The shares on the server's disk or in its store, whether it runs or not.
+    pub fn look_outside(&self) -> Seen {
+        let mut seen = Seen::default();
+        self.look_at_shares(&mut seen);
+        seen
+    }
+
+    fn look_at_shares(&self, seen: &mut Seen) {
+        match &self.store {
+            Some(store) => look_at_store(&store.objects(), seen),
+            None => look_at_disk(self.server.disk(), seen),
+        }
     }
 
     /// The rows and leases of a file. Nothing when the server is down, or its database does not say.
@@ -533,8 +547,19 @@ impl Stage {
     }
 }
 
-/// When the server's clock is set, and what it shows just before. `epoch` is what it shows at the start.
-fn peaks(faults: &[Fault], epoch: u64) -> Vec<(Duration, u64)> {
+/// A step of the server's clock.
+#[derive(Clone, Copy)]
+struct Set {
+    /// When.
+    at: Duration,
+    /// What it shows just before, in seconds since the Unix epoch.
+    before: u64,
+    /// What it shows then.
+    after: u64,
+}
+
+/// When the server's clock is set, and what it shows. `epoch` is what it shows at the start.
+fn peaks(faults: &[Fault], epoch: u64) -> Vec<Set> {
     let mut steps: Vec<(u64, i64)> = faults
         .iter()
         .filter_map(|fault| match fault {
@@ -544,13 +569,14 @@ fn peaks(faults: &[Fault], epoch: u64) -> Vec<(Duration, u64)> {
         .collect();
     steps.sort();
     let mut set = 0;
-    let peak = |(at_us, step_s): (u64, i64)| {
+    let step = |(at_us, step_s): (u64, i64)| {
         let at = Duration::from_micros(at_us);
-        let shown = (epoch + at.as_secs()).saturating_add_signed(set);
+        let shown = |set| (epoch + at.as_secs()).saturating_add_signed(set);
+        let before = shown(set);
         set += step_s;
-        (at, shown)
+        Set { at, before, after: shown(set) }
     };
-    steps.into_iter().map(peak).collect()
+    steps.into_iter().map(step).collect()
 }
 
 /// Locks what no panic can leave half changed.

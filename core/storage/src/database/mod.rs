@@ -71,7 +71,8 @@ struct Shared {
 enum Slot {
     Open(Arc<open::Live>),
     /// The disk failed. The file is still ours, and is opened again at the next use.
-    GivenUp(Arc<dyn File>),
+    /// No epoch below the number may be given again.
+    GivenUp(Arc<dyn File>, u64),
     Closed,
 }
 

@@ -28,6 +28,9 @@ const CACHE: usize = 64 << 20;
 /// to a power failure. So none that was given before is given again, even when the counter fell back.
 const EPOCHS_SKIPPED: u64 = 1 << 20;
 
+/// More epochs than one opening of the database ever gives.
+const EPOCHS_TO_COME: u64 = 1 << 40;
+
 /// An open database. Dropping it closes it.
 pub(super) struct Live {
     /// None only while it is dropped.
@@ -65,8 +68,12 @@ pub(super) fn open(files: &dyn Files, path: &Path, now: Duration) -> Result<Foun
             // Before anything is in it: what is acknowledged later must not lose its name.
             files.sync_dir(directory_of(path)).map_err(disk)?;
         }
-        match Live::open(file, now) {
-            Ok(live) => return Ok(Found { live, set_aside, fresh }),
+        let least = read_floor(files, path).map_err(disk)?;
+        match Live::open(file, now, least) {
+            Ok(live) => {
+                raise_floor(files, path, least, live.next_epoch.load(Ordering::Relaxed)).map_err(disk)?;
+                return Ok(Found { live, set_aside, fresh });
+            }
             Err(Unusable::Disk(why)) => return Err(OpenError::Disk { path: path.into(), why }),
             Err(Unusable::Version(found)) => return Err(OpenError::Version { path: path.into(), found }),
             Err(Unusable::Damaged(why)) if set_aside.is_some() || fresh => {
@@ -88,11 +95,43 @@ pub(super) fn look(files: &dyn Files, path: &Path, now: Duration) -> Result<Live
     let disk = |error: io::Error| OpenError::Disk { path: path.into(), why: error.to_string() };
     let file = Overlay::new(files.open(path, OpenMode::Read).map_err(disk)?).map_err(disk)?;
     take(&file, path)?;
-    Live::open(Arc::new(file), now).map_err(|unusable| match unusable {
+    Live::open(Arc::new(file), now, 0).map_err(|unusable| match unusable {
         Unusable::Disk(why) => OpenError::Disk { path: path.into(), why },
         Unusable::Damaged(why) => OpenError::Damaged { path: path.into(), why },
         Unusable::Version(found) => OpenError::Version { path: path.into(), found },
     })
+}
+
+/// The epoch that is greater than all that this or an earlier database at `path` has ever given: in a file beside it, which
+/// stays when the database is lost. None, or one that makes no sense, is 0.
+fn read_floor(files: &dyn Files, path: &Path) -> io::Result<u64> {
+    let file = match files.open(&floor_of(path), OpenMode::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        file => file?,
+    };
+    let mut text = [0; FLOOR_DIGITS];
+    let length = file.read_full_at(0, &mut text)?;
+    Ok(std::str::from_utf8(&text[..length]).ok().and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
+/// Writes it down, durably and well ahead, before an epoch is given that is not below it.
+fn raise_floor(files: &dyn Files, path: &Path, floor: u64, next: u64) -> io::Result<()> {
+    if floor.saturating_sub(next) >= EPOCHS_TO_COME / 2 {
+        return Ok(());
+    }
+    let floor = next.saturating_add(EPOCHS_TO_COME);
+    let file = files.open(&floor_of(path), OpenMode::CreateOrOpen)?;
+    // Always as long, and within one sector: it is never torn.
+    file.write_all_at(0, format!("{floor:0width$}\n", width = FLOOR_DIGITS).as_bytes())?;
+    file.sync_data()?;
+    files.sync_dir(directory_of(path))
+}
+
+/// Digits of the largest epoch.
+const FLOOR_DIGITS: usize = 20;
+
+fn floor_of(path: &Path) -> PathBuf {
+    path.with_extension("epochs")
 }
 
 /// Takes the file for this process alone.
@@ -104,11 +143,11 @@ fn take(file: &dyn File, path: &Path) -> Result<(), OpenError> {
 }
 
 impl Live {
-    /// Opens the database in a file that is ours, and makes one in an empty file.
-    pub fn open(file: Arc<dyn File>, now: Duration) -> Result<Live, Unusable> {
+    /// Opens the database in a file that is ours, and makes one in an empty file, whose first epoch is `least` or greater.
+    pub fn open(file: Arc<dyn File>, now: Duration, least: u64) -> Result<Live, Unusable> {
         let file = DatabaseFile::new(file);
         // redb does not expect some kinds of damage, and panics.
-        let opened = catch_unwind(AssertUnwindSafe(|| open_redb(file.clone(), now)));
+        let opened = catch_unwind(AssertUnwindSafe(|| open_redb(file.clone(), now, least)));
         let opened = opened.unwrap_or_else(|panic| Err(Unusable::Damaged(message_of(panic))));
         // An error of the disk says nothing about the file, whatever redb makes of it.
         let (redb, next_epoch) = match (opened, file.failure()) {
@@ -137,7 +176,13 @@ impl Live {
 
     /// Begins to write. Waits while another transaction writes.
     pub fn begin_write(&self) -> Result<redb::WriteTransaction, DatabaseError> {
-        self.redb.as_ref().ok_or_else(closed)?.begin_write().map_err(failed)
+        let redb = self.redb.as_ref().ok_or_else(closed)?;
+        // After some failures of the disk redb does not take any more transactions, and panics.
+        let begun = catch_unwind(AssertUnwindSafe(|| redb.begin_write()));
+        begun.map(|begun| begun.map_err(failed)).unwrap_or_else(|panic| {
+            self.sever();
+            Err(failed(message_of(panic)))
+        })
     }
 
     /// The disk failed, or this was severed.
@@ -164,7 +209,7 @@ impl Drop for Live {
     }
 }
 
-fn open_redb(file: DatabaseFile, now: Duration) -> Result<(redb::Database, u64), Unusable> {
+fn open_redb(file: DatabaseFile, now: Duration, least: u64) -> Result<(redb::Database, u64), Unusable> {
     let repaired = Arc::new(AtomicBool::new(false));
     let repairs = repaired.clone();
     let mut redb = redb::Builder::new()
@@ -177,7 +222,7 @@ fn open_redb(file: DatabaseFile, now: Duration) -> Result<(redb::Database, u64),
         // Nobody was told of anything that is in a database without tables.
         Err(TableError::TableDoesNotExist(_)) if no_tables(&transaction)? => {
             drop(transaction);
-            return initialise(&redb, now).map(|epoch| (redb, epoch));
+            return initialise(&redb, now, least).map(|epoch| (redb, epoch));
         }
         Err(error) => return Err(damaged(error)),
         Ok(meta) => {
@@ -201,10 +246,10 @@ fn open_redb(file: DatabaseFile, now: Duration) -> Result<(redb::Database, u64),
 }
 
 /// Makes all tables of an empty database, in one transaction.
-fn initialise(redb: &redb::Database, now: Duration) -> Result<u64, Unusable> {
+fn initialise(redb: &redb::Database, now: Duration, least: u64) -> Result<u64, Unusable> {
     // An earlier database of this server may have been lost, and writes with its epochs may still be on their way. Its
-    // epochs began at an earlier time, and fewer than one in a microsecond were given.
-    let epoch = u64::try_from(now.as_micros()).unwrap_or(u64::MAX / 2).min(u64::MAX / 2);
+    // epochs began at an earlier time, and fewer than one in a microsecond were given; unless the clock was set back.
+    let epoch = u64::try_from(now.as_micros()).unwrap_or(u64::MAX).max(least).min(u64::MAX / 4);
     let transaction = redb.begin_write().map_err(damaged)?;
     {
         let mut meta = transaction.open_table(META).map_err(damaged)?;

@@ -246,15 +246,16 @@ pub(super) fn live(shared: &Shared) -> Result<Arc<Live>, DatabaseError> {
     match &*slot {
         Slot::Open(live) => Ok(live.clone()),
         Slot::Closed => Err(closed()),
-        Slot::GivenUp(file) => {
+        Slot::GivenUp(file, next_epoch) => {
             reached!("database: opened again after a failure");
-            let live = Live::open(file.clone(), shared.runtime.unix_time()).map_err(|unusable| {
-                DatabaseError::Failed(match unusable {
-                    Unusable::Disk(why) => why,
-                    Unusable::Damaged(why) => format!("it is damaged ({why}): start the server again"),
-                    Unusable::Version(found) => format!("it now has version {found}"),
-                })
-            })?;
+            let live =
+                Live::open(file.clone(), shared.runtime.unix_time(), *next_epoch).map_err(|unusable| {
+                    DatabaseError::Failed(match unusable {
+                        Unusable::Disk(why) => why,
+                        Unusable::Damaged(why) => format!("it is damaged ({why}): start the server again"),
+                        Unusable::Version(found) => format!("it now has version {found}"),
+                    })
+                })?;
             let live = Arc::new(live);
             *slot = Slot::Open(live.clone());
             Ok(live)
@@ -271,6 +272,6 @@ pub(super) fn give_up_if_useless(shared: &Shared, live: &Arc<Live>) {
     if matches!(&*slot, Slot::Open(current) if Arc::ptr_eq(current, live)) {
         // Before another is opened on the same file, this one must not touch it any more.
         live.sever();
-        *slot = Slot::GivenUp(live.file());
+        *slot = Slot::GivenUp(live.file(), live.next_epoch.load(Ordering::Relaxed));
     }
 }

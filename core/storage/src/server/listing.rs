@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,10 +26,15 @@ impl Shared {
         if !by_name && self.looks.fresh(&index, self.runtime.now(), self.config.adopt_interval) {
             return Ok(Sight::of_rows(index, self.rows(index).await?));
         }
-        // Who works on the file just now has looked: a reader need not wait for that.
-        let Some(held) = self.locks.try_lock(&self.id.name, index) else {
-            reached!("storage: a listing goes by the rows, as somebody works on the file");
-            return Ok(Sight::of_rows(index, self.rows(index).await?));
+        let held = match self.locks.try_lock(&self.id.name, index) {
+            Some(held) => held,
+            // A reader need not wait for who works on the file just now. But a file that nobody has looked at yet, since
+            // the server was started, may have shares without rows.
+            None if self.looks.fresh(&index, self.runtime.now(), Duration::MAX) => {
+                reached!("storage: a listing goes by the rows, as somebody works on the file");
+                return Ok(Sight::of_rows(index, self.rows(index).await?));
+            }
+            None => self.lock(index).await,
         };
         let shared = self.clone();
         let look = async move { Ok(shared.look(&held, Mode::Request).await?) };
@@ -70,6 +76,10 @@ impl Shared {
         if let Err(BackendError::NoSuchShare(_) | BackendError::Corrupted { .. }) = bytes {
             reached!("storage: a share turns out to be gone or bad when it is read");
             self.looks.forget(&id.index);
+            // It may have been deleted meanwhile, and be half gone.
+            if !self.row(id).await?.is_some_and(shown) {
+                return Err(ServerError::NoSuchShare);
+            }
         }
         Ok(bytes?)
     }

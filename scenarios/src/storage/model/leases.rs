@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use runtime::Instant;
 use storage::config::{LEASE, STARTER_LEASE};
 use storage::share::ShareId;
 
@@ -35,6 +36,8 @@ pub struct Asked {
     pub losses: u64,
     /// How many deletions had begun or ended by then.
     pub deletions: u64,
+    /// When that was.
+    pub at: Instant,
 }
 
 /// All promises.
@@ -151,7 +154,7 @@ impl Leases {
     }
 
     /// The share was deleted, or its leases were.
-    fn forget(&mut self, id: ShareId) {
+    pub fn forget(&mut self, id: ShareId) {
         self.forget_promises(id);
         HOLDERS.iter().for_each(|holder| _ = self.at_start.remove(&(id, *holder)));
     }
@@ -163,6 +166,7 @@ impl Leases {
     /// The database was deleted: whatever share is there is found again, no earlier than at `clock`.
     pub fn start_afresh(&mut self, clock: u64) {
         let ids: BTreeSet<_> = self.promises.keys().map(|(id, _)| *id).collect();
+        let ids: Vec<_> = ids.into_iter().filter(|id| !self.may_be_over(*id)).collect();
         self.losses += 1;
         self.promises.clear();
         ids.into_iter().for_each(|id| self.adopted(id, clock));

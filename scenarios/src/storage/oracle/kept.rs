@@ -70,6 +70,7 @@ pub fn check_there(model: &Model, seen: &Seen) -> Result<(), String> {
             (Some(Kept::Mutable(bytes)), Some(slots)) => {
                 slots.may_be(id.share).is_none_or(|may| may.contains(&Some(bytes.to_vec())))
                     || !seen.rows.contains_key(&id)
+                    || unpublished(id, seen)
             }
             // Half an upload, or half a deletion, in a store.
             (Some(_), _) => !certain,
