@@ -71,7 +71,7 @@ pub(super) fn open(files: &dyn Files, path: &Path, now: Duration) -> Result<Foun
         let least = read_floor(files, path).map_err(disk)?;
         match Live::open(file, now, least) {
             Ok(live) => {
-                raise_floor(files, path, least, live.next_epoch.load(Ordering::Relaxed)).map_err(disk)?;
+                raise_floor(files, path, live.next_epoch.load(Ordering::Relaxed)).map_err(disk)?;
                 return Ok(Found { live, set_aside, fresh });
             }
             Err(Unusable::Disk(why)) => return Err(OpenError::Disk { path: path.into(), why }),
@@ -114,11 +114,8 @@ fn read_floor(files: &dyn Files, path: &Path) -> io::Result<u64> {
     Ok(std::str::from_utf8(&text[..length]).ok().and_then(|text| text.parse().ok()).unwrap_or(0))
 }
 
-/// Writes it down, durably and well ahead, before an epoch is given that is not below it.
-fn raise_floor(files: &dyn Files, path: &Path, floor: u64, next: u64) -> io::Result<()> {
-    if floor.saturating_sub(next) >= EPOCHS_TO_COME / 2 {
-        return Ok(());
-    }
+/// Writes it down for the next opening, durably, before any epoch is given. `next` is the first to be given now.
+fn raise_floor(files: &dyn Files, path: &Path, next: u64) -> io::Result<()> {
     let floor = next.saturating_add(EPOCHS_TO_COME);
     let file = files.open(&floor_of(path), OpenMode::CreateOrOpen)?;
     // Always as long, and within one sector: it is never torn.
@@ -143,7 +140,7 @@ fn take(file: &dyn File, path: &Path) -> Result<(), OpenError> {
 }
 
 impl Live {
-    /// Opens the database in a file that is ours, and makes one in an empty file, whose first epoch is `least` or greater.
+    /// Opens the database in a file that is ours, and makes one in an empty file. The next epoch is `least` or greater.
     pub fn open(file: Arc<dyn File>, now: Duration, least: u64) -> Result<Live, Unusable> {
         let file = DatabaseFile::new(file);
         // redb does not expect some kinds of damage, and panics.
@@ -232,7 +229,8 @@ fn open_redb(file: DatabaseFile, now: Duration, least: u64) -> Result<(redb::Dat
                 Some(found) => return Err(Unusable::Version(found)),
                 None => return Err(Unusable::Damaged("it has no version".into())),
             }
-            let next = number(META_EPOCH)?.and_then(|epoch| epoch.checked_add(EPOCHS_SKIPPED));
+            let next = number(META_EPOCH)?
+                .and_then(|epoch| epoch.checked_add(EPOCHS_SKIPPED).map(|next| next.max(least)));
             next.ok_or_else(|| Unusable::Damaged("it has no next epoch".into()))?
         }
     };

@@ -18,6 +18,11 @@ fn path() -> PathBuf {
     Path::new("/state/leasedb.redb").into()
 }
 
+/// Beside it: the epochs that were given.
+fn epochs() -> PathBuf {
+    Path::new("/state/leasedb.epochs").into()
+}
+
 fn id(file: u8, share: u32) -> ShareId {
     ShareId { index: StorageIndex([file; 16]), share }
 }
@@ -395,7 +400,7 @@ async fn what_is_no_database_is_set_aside_and_kept() {
     }
     world.disk.put(&path(), sound);
     assert!(is_stable(&open(&world).await, id(1, 0)).await);
-    assert_eq!(world.disk.names().len(), 5);
+    assert_eq!(world.disk.names().len(), 6);
 }
 
 #[tokio::test]
@@ -410,10 +415,31 @@ async fn a_disk_that_fails_at_opening_sets_nothing_aside() {
             let opened = open_as(&world, Sync::Full).await;
             world.disk.mend();
             assert!(matches!(opened, Err(OpenError::Disk { .. })), "change {change}");
-            assert_eq!(world.disk.names(), [path()]);
+            assert_eq!(world.disk.names(), [epochs(), path()]);
         }
     }
     assert!(is_stable(&open(&world).await, id(1, 0)).await);
+}
+
+/// Neither when the database is lost nor when its last commits are, though the clock stands still.
+#[tokio::test]
+async fn no_epoch_is_given_twice() {
+    let world = TestWorld::default();
+    let database = open(&world).await;
+    let first = adopt(&database, id(1, 0)).await.unwrap();
+    database.close().await;
+    let before = world.disk.bytes(&path()).unwrap();
+    let mut last = first;
+    for lost in [Some(before.clone()), Some(before), None, None] {
+        world.disk.put(&path(), lost.unwrap_or_default());
+        let database = open(&world).await;
+        for share in 1..4 {
+            let epoch = adopt(&database, id(1, share)).await.unwrap();
+            assert!(epoch > last);
+            last = epoch;
+        }
+        database.close().await;
+    }
 }
 
 #[tokio::test]
@@ -431,7 +457,7 @@ async fn another_version_is_refused_and_left_alone() {
     let before = world.disk.bytes(&path());
     assert!(matches!(open_as(&world, Sync::Full).await, Err(OpenError::Version { found: 3, .. })));
     let after = world.disk.bytes(&path());
-    assert!(before.is_some() && world.disk.names() == [path()]);
+    assert!(before.is_some() && world.disk.names() == [epochs(), path()]);
     assert_eq!(before.unwrap().len(), after.unwrap().len());
 }
 
@@ -521,7 +547,7 @@ async fn looking_changes_nothing() {
     looking.close().await;
     world.disk.put(&path(), [crashed.clone(), vec![1]].concat()[1..].to_vec());
     assert!(matches!(Database::look(world.runtime(), &path()).await, Err(OpenError::Damaged { .. })));
-    assert_eq!(world.disk.names(), [path()]);
+    assert_eq!(world.disk.names(), [epochs(), path()]);
     world.disk.put(&path(), crashed.clone());
     Database::look(world.runtime(), &path()).await.unwrap().close().await;
     assert!(world.disk.bytes(&path()) == Some(crashed));

@@ -158,6 +158,8 @@ impl Backend for Cloud {
     async fn delete(&self, id: ShareId, epoch: u64) -> Result<(), BackendError> {
         let mut chunks: BTreeSet<ChunkId> = self.0.chunks(id).await?.into_keys().collect();
         chunks.extend(self.0.trail.tried(id).into_iter().map(|chunk| (id, chunk)));
+        // Without its first chunk there is no share, however much a listing that is behind the time has left out.
+        chunks.insert((id, 0));
         for chunk in chunks.into_iter().rev() {
             self.0.delete(chunk, epoch).await?;
         }
