@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runtime::{Runtime, Scope, reached};
+use runtime::{Runtime, Scope, reached, relapse};
 
 use crate::idle::Idle;
 use crate::key::Key;
@@ -102,7 +102,7 @@ impl Connections {
     async fn take(self: &Arc<Self>, kind: &Kind) -> Option<Remote> {
         loop {
             let mut remote = Returned { pool: self, remote: Some(self.state().idle.take(kind)?) };
-            match remote.is_stale().await {
+            match remote.is_stale().await && !relapse!("annex-B24") {
                 false => return remote.remote.take(),
                 true => reached!("connections: an idle connection was stale"),
             }
@@ -212,7 +212,7 @@ impl Pooled {
     /// Whether a request that failed can be made again: its connection was an old one, and has gone. Nothing was answered.
     fn may_repeat(&mut self, error: &PeerError) -> bool {
         let old = !std::mem::replace(&mut self.fresh, true);
-        let again = old && matches!(error, PeerError::Lost { .. });
+        let again = old && matches!(error, PeerError::Lost { .. }) && !relapse!("annex-B24");
         if again {
             reached!("connections: a request is made again on a new connection");
             self.let_go();

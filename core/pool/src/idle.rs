@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use runtime::relapse;
+
 /// Idle connections by key. The one of a key that was used last is taken first; the one that has been idle longest of all
 /// is given up first.
 #[derive(Debug)]
@@ -53,7 +55,9 @@ impl<K: Ord + Clone, C> Idle<K, C> {
         self.next += 1;
         self.ages.insert(age, key.clone());
         self.keys.entry(key).or_default().push_back((age, connection));
-        if self.len() > self.limit { self.take_oldest() } else { None }
+        // Only the first connection of each key was counted.
+        let count = if relapse!("annex-L8") { self.keys.len() } else { self.len() };
+        if count > self.limit { self.take_oldest() } else { None }
     }
 
     /// Takes the connection that has been idle longest.

@@ -1,9 +1,10 @@
 //! The wall clocks of actors: right, ahead, behind, or set while the actor runs. Time itself is the same for all.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{context, executor};
+use super::{Actor, context, executor};
 use crate::fault::{CLOCK_SKEW, CLOCK_STEP, Fault};
 
 /// The wall clock at the start of a run: 2026-01-01 00:00 UTC.
@@ -23,6 +24,21 @@ thread_local! {
     /// Whether any clock is wrong, which few are.
     static ANY: Cell<bool> = const { Cell::new(false) };
     static SETTINGS: RefCell<Vec<Setting>> = const { RefCell::new(Vec::new()) };
+    /// How long before the run the machines were started that were.
+    static UPTIMES: RefCell<BTreeMap<u32, Duration>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+impl Actor {
+    /// Says that the actor's machine was started so long before the run: its monotonic clock is ahead of others by that.
+    pub fn booted_before(&self, uptime: Duration) {
+        UPTIMES.with_borrow_mut(|uptimes| uptimes.insert(self.id, uptime));
+    }
+}
+
+/// What the actor's machine shows as the time since it was started.
+pub(crate) fn boot_time(actor: u32) -> Duration {
+    let before = UPTIMES.with_borrow(|uptimes| uptimes.get(&actor).copied().unwrap_or_default());
+    before.saturating_add(Duration::from_nanos(context::now()))
 }
 
 /// Prepares this thread for a run with these faults.
@@ -37,6 +53,7 @@ pub(crate) fn start(faults: &[Fault]) {
     let settings: Vec<_> = faults.iter().filter_map(setting).collect();
     ANY.set(!settings.is_empty());
     SETTINGS.set(settings);
+    UPTIMES.take();
 }
 
 /// What the actor's wall clock says: time since the Unix epoch. No clock is set back before that.

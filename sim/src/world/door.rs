@@ -53,6 +53,11 @@ impl World for Door {
         clock::unix_time(self.actor.id)
     }
 
+    fn boot_time(&self) -> Duration {
+        context::burn();
+        clock::boot_time(self.actor.id)
+    }
+
     fn fill_entropy(&self, bytes: &mut [u8]) {
         context::burn();
         knobs::fill_entropy(bytes);

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use runtime::relapse;
+
 use crate::peer::PeerError;
 use crate::uuid::Uuid;
 
@@ -40,6 +42,9 @@ impl Limits<'_> {
     /// The client has set one, and the node's clock is not known.
     pub fn of(&self, node: &Uuid) -> Result<Option<i64>, PeerError> {
         let Some(before) = self.before else { return Ok(None) };
+        if relapse!("annex-L12") {
+            return Ok(Some(before));
+        }
         let known = self.clocks.asked.as_ref();
         let known = known.and_then(|(own, nodes)| Some((own, nodes.get(node)?)));
         let limit = known.and_then(|(own, theirs)| theirs.checked_add(before.checked_sub(*own)?));

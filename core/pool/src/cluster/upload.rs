@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::{self, StreamExt};
-use runtime::{Runtime, reached};
+use runtime::{Runtime, reached, relapse};
 
 use super::{Settings, in_time};
 use crate::key::Key;
@@ -65,6 +65,7 @@ impl<'a> Fanout<'a> {
                     have.extend(also);
                     have.insert(uuid);
                 }
+                Err(error @ PeerError::Unreachable { .. }) if relapse!("annex-L9") => return Err(error),
                 Err(error) => {
                     reached!("cluster: a node does not take an object");
                     tracing::info!(node = %uuid, %error, "a node does not take an object");
@@ -77,6 +78,7 @@ impl<'a> Fanout<'a> {
         }
         let Some(least) = nodes.iter().map(|node| node.offset).min() else {
             return match (have.is_empty(), trouble) {
+                (false, Some(error)) if relapse!("annex-L10") => Err(error),
                 (false, _) => Ok(Offer::AlreadyHave(have)),
                 (true, Some(error)) => Err(PeerError::Refused(format!("no node takes the object: {error}"))),
                 (true, None) => Err(PeerError::Refused("the cluster has no nodes".into())),
@@ -154,7 +156,10 @@ impl Upload for Fanout<'_> {
         let total = self.at.saturating_add(length);
         self.each(move |node| {
             // One that has more than all of it gets nothing, not less than that.
-            let lacks = total.saturating_sub(node.offset);
+            let lacks = match relapse!("annex-B14") {
+                true => total.wrapping_sub(node.offset),
+                false => total.saturating_sub(node.offset),
+            };
             Box::pin(async move { node.upload.begin(lacks).await })
         })
         .await

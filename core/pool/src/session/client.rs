@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use runtime::relapse;
 
 use crate::key::Key;
 use crate::message::{AssociatedFile, Message};
@@ -107,7 +108,8 @@ impl Remote {
     /// The object that comes.
     pub(crate) fn downloading(&mut self, offset: u64, key: &Key, length: u64) -> Box<dyn Download + '_> {
         // Without verdicts the hash tells, if all of the object comes.
-        let verifier = (!self.version.has_verdict()).then(|| Verifier::of_part(key, offset, length));
+        let silent = !self.version.has_verdict() && !relapse!("annex-L15");
+        let verifier = silent.then(|| Verifier::of_part(key, offset, length));
         Box::new(RemoteDownload { remote: self, length, verifier })
     }
 
@@ -312,7 +314,7 @@ impl Upload for RemoteUpload<'_> {
 
     async fn finish(self: Box<Self>, verdict: Verdict) -> Result<Outcome, PeerError> {
         let remote = self.remote;
-        if remote.version.has_verdict() {
+        if remote.version.has_verdict() || relapse!("annex-L15") {
             remote.send(if verdict == Verdict::Valid { &Message::Valid } else { &Message::Invalid }).await?;
         }
         let outcome = remote.outcome().await?;

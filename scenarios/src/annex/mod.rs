@@ -1,0 +1,77 @@
+//! The annex scenarios: a gateway with a cluster of nodes, each a repository on a machine and a disk of its own, and clients
+//! that meet on the same few objects, while links are cut and stand still, bodies are too short or too long, and machines
+//! go down at any operation on their disks (annex-p2p §16).
+//!
+//! | room | what it holds |
+//! | --- | --- |
+//! | [`workload`] | what a case does: nodes, clients, deeds |
+//! | [`draw`] | how a seed draws that, and what goes wrong |
+//! | [`play`] | plays a case: everybody, then quiet, then the oracles |
+//! | [`stage`] | the gateway and its nodes, through their lives |
+//! | [`link`], [`near`] | byte streams between them, and what becomes of bytes |
+//! | [`client`], [`line`] | who asks for something, and how that is said |
+//! | [`model`] | what must be there, given what clients were told |
+//! | [`oracle`] | the checkers, one per file |
+
+pub mod client;
+pub mod draw;
+pub mod line;
+pub mod link;
+pub mod model;
+pub mod near;
+pub mod oracle;
+pub mod play;
+pub mod stage;
+pub mod workload;
+
+use std::sync::Arc;
+
+use draw::Menu;
+use futures::future::BoxFuture;
+use seedgrid::case::{Case, Dice, Draft, Scenario, Workload};
+use seedgrid::world::World;
+use workload::AnnexWorkload;
+
+/// A scenario with a gateway.
+pub struct AnnexScenario {
+    name: &'static str,
+    about: &'static str,
+    menu: Menu,
+}
+
+/// Every annex scenario.
+pub static SCENARIOS: [&dyn Scenario; 1] = [&AnnexScenario {
+    name: "annex-cluster",
+    about: "clients of a cluster, and of its nodes: all requests, links and nodes that fail, crashes",
+    menu: Menu::ALL,
+}];
+
+impl Scenario for AnnexScenario {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn troubles(&self) -> Vec<&'static str> {
+        self.menu.kinds()
+    }
+
+    fn draw(&self, dice: &mut Dice) -> Draft {
+        let (workload, faults, knobs) = self.menu.draw(dice);
+        Draft { workload: Arc::new(workload), faults, knobs }
+    }
+
+    fn load(&self, workload: toml::Table) -> Result<Arc<dyn Workload>, String> {
+        let workload: AnnexWorkload =
+            workload.try_into().map_err(|error: toml::de::Error| error.message().to_string())?;
+        workload.check()?;
+        Ok(Arc::new(workload))
+    }
+
+    fn play(&self, case: Arc<Case>, world: World) -> BoxFuture<'static, ()> {
+        Box::pin(play::play(case, world))
+    }
+}

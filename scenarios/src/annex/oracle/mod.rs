@@ -1,0 +1,8 @@
+//! The oracles of the annex scenarios (annex-p2p §16): one checker per file, each from facts to evidence.
+
+pub mod answers;
+pub mod capacity;
+pub mod content;
+pub mod locks;
+pub mod replies;
+pub mod stored;

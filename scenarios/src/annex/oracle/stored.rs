@@ -1,0 +1,20 @@
+//! **stored**: an object that is said to be stored is on every node that is named, and one that is said to be removed is on
+//! none; it stays so while nobody asks for anything else (annex-p2p §16, I6, I8, I11).
+
+use std::collections::BTreeSet;
+
+/// Checks the nodes that have an object against those that must.
+pub fn check_there(object: usize, must: &BTreeSet<usize>, holders: &BTreeSet<usize>) -> Result<(), String> {
+    match must.difference(holders).next() {
+        Some(node) => Err(format!("object {object} is not on node {node}, and nobody has removed it")),
+        None => Ok(()),
+    }
+}
+
+/// Checks the nodes that have an object against those that must not.
+pub fn check_gone(object: usize, gone: &BTreeSet<usize>, holders: &BTreeSet<usize>) -> Result<(), String> {
+    match gone.intersection(holders).next() {
+        Some(node) => Err(format!("object {object} is said to be removed, and it is on node {node}")),
+        None => Ok(()),
+    }
+}

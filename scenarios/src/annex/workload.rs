@@ -1,0 +1,203 @@
+//! What a case does: a gateway with its nodes, clients with their steps, and what befalls the nodes.
+
+use bytes::Bytes;
+use pool::hash::HashKind;
+use pool::key::Key;
+use serde::{Deserialize, Serialize};
+
+/// What a case does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnnexWorkload {
+    /// Bytes of each object.
+    pub sizes: [u64; OBJECTS],
+    /// How many idle connections the gateway keeps.
+    pub idle: usize,
+    /// With how many nodes one request may be busy at a time.
+    pub jobs: usize,
+    /// The nodes of the cluster.
+    #[serde(rename = "node", default)]
+    pub nodes: Vec<NodePlan>,
+    /// The clients, all at once.
+    #[serde(rename = "client", default)]
+    pub clients: Vec<ClientPlan>,
+    /// What befalls nodes, one after the other.
+    #[serde(rename = "deed", default, skip_serializing_if = "Vec::is_empty")]
+    pub deeds: Vec<Deed>,
+}
+
+/// A node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodePlan {
+    /// The newest version that it speaks.
+    pub version: u64,
+    /// Its machine was started so many seconds before the run.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub uptime_s: u64,
+}
+
+/// A client: steps one after the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientPlan {
+    /// The newest version that it speaks.
+    pub version: u64,
+    /// What it does.
+    #[serde(rename = "step", default)]
+    pub steps: Vec<Step>,
+}
+
+/// A step of a client: a request, and what is particular about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Step {
+    /// It waits so many milliseconds first.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub after_ms: u64,
+    /// What it asks for.
+    #[serde(rename = "do")]
+    pub what: What,
+    /// Of which node alone; of the cluster, when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<usize>,
+    /// Which object.
+    pub object: usize,
+    /// From where on it gets the object.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub offset: u64,
+    /// What it sends for the object.
+    #[serde(skip_serializing_if = "Body::is_whole")]
+    pub body: Body,
+    /// In how many pieces.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub pieces: u64,
+    /// So many seconds after it asked for the time, the object may no longer be removed.
+    #[serde(skip_serializing_if = "is_nought")]
+    pub limit_s: i64,
+    /// How long it keeps a lock, or waits between asking for the time and removing, in milliseconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub hold_ms: u64,
+    /// It hangs up afterwards, instead of unlocking if it has a lock.
+    #[serde(skip_serializing_if = "is_false")]
+    pub leaves: bool,
+}
+
+/// What a client asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// CHECKPRESENT
+    #[default]
+    Check,
+    /// GET
+    Get,
+    /// PUT
+    Put,
+    /// REMOVE
+    Remove,
+    /// GETTIMESTAMP and REMOVE-BEFORE
+    RemoveBefore,
+    /// LOCKCONTENT
+    Lock,
+}
+
+/// What a client sends for an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Body {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Less than it has announced: it hangs up in the middle.
+    Short,
+    /// As many bytes, of which the last is wrong, as valid ones.
+    Wrong,
+    /// It announces more than the object has, sends some of that as well, and hangs up.
+    Excess,
+    /// Nothing, and says that this is not valid: it only wants to know the offset.
+    Nothing,
+}
+
+/// What befalls a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deed {
+    /// So many milliseconds after the last.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub after_ms: u64,
+    /// Which node.
+    pub node: usize,
+    /// The power fails; otherwise its process alone dies.
+    #[serde(skip_serializing_if = "is_false")]
+    pub power: bool,
+}
+
+/// How many objects there are.
+pub const OBJECTS: usize = 2;
+
+/// An object, and what it is called.
+pub struct Object {
+    /// Its key, which tells its hash.
+    pub key: Key,
+    /// Its bytes.
+    pub content: Bytes,
+}
+
+impl Object {
+    /// The object of that number and size.
+    pub fn new(number: usize, size: u64) -> Object {
+        let byte = |place: u64| (place ^ place >> 7) as u8 ^ (number as u8 * 85);
+        let content: Bytes = (0..size).map(byte).collect();
+        let mut hasher = HashKind::Sha256.hasher();
+        hasher.update(&content);
+        let hash: String = hasher.finish().iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = Key::parse(format!("SHA256E-s{size}--{hash}.txt"));
+        Object { key: key.expect("this is what keys look like"), content }
+    }
+}
+
+impl AnnexWorkload {
+    /// Checks what a person may have written: every part must mean something, and not be too much of it.
+    pub fn check(&self) -> Result<(), String> {
+        let steps = || self.clients.iter().flat_map(|client| &client.steps);
+        let mut versions =
+            self.nodes.iter().map(|node| node.version).chain(self.clients.iter().map(|c| c.version));
+        let nodes = steps().filter_map(|step| step.node).chain(self.deeds.iter().map(|deed| deed.node));
+        match () {
+            () if !(1..=8).contains(&self.nodes.len()) => Err("a cluster has 1 to 8 nodes".into()),
+            () if nodes.max().is_some_and(|node| node >= self.nodes.len()) => {
+                Err(format!("the nodes are 0 to {}", self.nodes.len() - 1))
+            }
+            () if versions.any(|version| version > 4) => Err("the versions are 0 to 4".into()),
+            () if self.clients.len() > 20 || steps().count() > 1000 || self.deeds.len() > 1000 => {
+                Err("more than 20 clients, or 1000 steps".into())
+            }
+            () if steps().any(|step| step.object >= OBJECTS || step.pieces > 100) => {
+                Err(format!("there are {OBJECTS} objects, in 100 pieces at the most"))
+            }
+            () if self.sizes.iter().any(|size| !(1..=1 << 20).contains(size)) => {
+                Err("an object has 1 to 1048576 bytes".into())
+            }
+            () => Ok(()),
+        }
+    }
+}
+
+impl Body {
+    fn is_whole(&self) -> bool {
+        *self == Body::Whole
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+fn is_nought(number: &i64) -> bool {
+    *number == 0
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
