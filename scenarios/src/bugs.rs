@@ -263,60 +263,6 @@ pub const BUGS: &[KnownBug] = &[
         about: "a write to the slots of an immutable file makes a mutable share beside them",
         signs: &[Sign::Violated { oracle: "kinds" }],
     },
-    KnownBug {
-        name: "annex-B8",
-        about: "a connection is used again in the middle of an object",
-        signs: &[
-            Sign::Violated { oracle: "answers" },
-            Sign::Violated { oracle: "replies" },
-            Sign::Violated { oracle: "capacity" },
-        ],
-    },
-    KnownBug {
-        name: "annex-B14",
-        about: "a node that has more of an object than there is, is sent less than nothing",
-        signs: &[Sign::Violated { oracle: "answers" }],
-    },
-    KnownBug {
-        name: "annex-B24",
-        about: "a connection that went stale while it was idle fails a request",
-        signs: &[Sign::Violated { oracle: "answers" }],
-    },
-    KnownBug {
-        name: "annex-L1",
-        about: "a lock is dropped with its connection",
-        signs: &[Sign::Violated { oracle: "locks" }],
-    },
-    KnownBug {
-        name: "annex-L8",
-        about: "only the first idle connection of a kind is counted",
-        signs: &[Sign::Violated { oracle: "capacity" }],
-    },
-    KnownBug {
-        name: "annex-L9",
-        about: "a node that cannot be reached fails a request to all",
-        signs: &[Sign::Violated { oracle: "answers" }],
-    },
-    KnownBug {
-        name: "annex-L10",
-        about: "where some have an object and the others fail, the request fails",
-        signs: &[Sign::Violated { oracle: "answers" }],
-    },
-    KnownBug {
-        name: "annex-L12",
-        about: "a limit goes to nodes as it is, whatever their clocks show",
-        signs: &[Sign::Violated { oracle: "stored" }],
-    },
-    KnownBug {
-        name: "annex-L13",
-        about: "without verdicts, bytes are stored as they come",
-        signs: &[Sign::Violated { oracle: "content" }],
-    },
-    KnownBug {
-        name: "annex-L15",
-        about: "a node that knows no verdicts is sent one, and waited for for one",
-        signs: &[Sign::Violated { oracle: "answers" }],
-    },
 ];
 
 /// A request waits, and no fetch is under way: a lost wake-up.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use pool::message::Message;
 use pool::uuid::Uuid;
 use pool::version::Version;
-use runtime::Instant;
 
 use super::line::{Got, Line, Lost};
 use super::link::Far;
@@ -33,7 +32,6 @@ pub struct Client {
 /// What a request came to, and how much trouble there had been when it began, with each who has to do with it.
 struct Met {
     since: Since,
-    begun: Instant,
     holders: BTreeSet<usize>,
     must: BTreeSet<usize>,
     trouble: Vec<(Far, Option<u64>)>,
@@ -90,12 +88,14 @@ impl Client {
     fn meet(&self, step: &Step) -> Met {
         let far = |far| (far, self.stage.sound(far));
         let nodes = self.nodes(step).into_iter().map(|node| far(Far::Node(node)));
+        let trouble = [far(Far::Client(self.number))].into_iter().chain(nodes).collect();
+        let holders = self.stage.holders(step.object);
+        let model = self.stage.model();
         Met {
-            since: self.stage.model().begin(step.object),
-            begun: self.stage.script.now(),
-            holders: self.stage.holders(step.object),
-            must: self.stage.model().must(step.object).clone(),
-            trouble: [far(Far::Client(self.number))].into_iter().chain(nodes).collect(),
+            since: model.begin(step.object),
+            must: model.must(step.object) & &self.nodes(step),
+            holders,
+            trouble,
         }
     }
 
@@ -113,7 +113,11 @@ impl Client {
     }
 
     fn judge_lost(&self, step: &Step, met: &Met, why: &str) {
-        let own_doing = matches!(step.body, Body::Short | Body::Excess) && step.what == What::Put;
+        let own_doing = match step.what {
+            What::Put => matches!(step.body, Body::Short | Body::Excess),
+            What::Lock => step.leaves,
+            _ => false,
+        };
         if self.was_calm(met) && !own_doing {
             let request = format!("{:?}", step.what);
             self.stage.judge("answers", oracle::answers::check_answered(&request, Err(why)));

@@ -21,6 +21,7 @@ use pool::session::server::{Manner, serve};
 use pool::uuid::Uuid;
 use pool::version::Version;
 use pool::wire::Wire;
+use runtime::files::Files;
 use runtime::{Runtime, Scope};
 use seedgrid::case::Case;
 use seedgrid::fault::{DiskEffect, Fault};
@@ -35,7 +36,7 @@ use super::workload::{AnnexWorkload, Object};
 use crate::storage::stage::lock;
 
 /// Where a node has its objects.
-const ROOT: &str = "annex";
+const ROOT: &str = "srv/annex";
 /// How long a node's process is down after a crash.
 const DOWN: Duration = Duration::from_secs(1);
 /// How long the gateway waits for a node.
@@ -97,6 +98,9 @@ impl Stage {
         let nodes = workload.nodes.iter().enumerate().map(|(number, plan)| {
             let actor = world.actor(format!("node{number}"));
             actor.booted_before(Duration::from_secs(plan.uptime_s));
+            // The machine is older than its repository.
+            let _ = actor.disk().create_dir_all(Path::new(ROOT).parent().unwrap_or(Path::new(ROOT)));
+            actor.disk().sync_all();
             if power {
                 actor.disk().track();
             }
@@ -273,7 +277,8 @@ impl Stage {
                     holders.insert(node);
                 }
             }
-            let (must, kept) = (self.model().must(number).clone(), self.model().kept(number, now));
+            let must = self.model().must(number).clone();
+            let kept = self.model().kept(number, now);
             self.judge("locks", oracle::locks::check_kept(number, &kept, &holders));
             self.judge("stored", oracle::stored::check_there(number, &must, &holders));
         }

@@ -28,7 +28,14 @@ impl Layout {
         for name in ["incoming", "retention"] {
             files.create_dir_all(&self.root.join(name))?;
         }
-        files.sync_dir(&self.root)
+        files.sync_dir(&self.root)?;
+        // The root may be new as well: with its entry all that is in it would be lost.
+        let above = self.root.parent().filter(|above| !above.as_os_str().is_empty());
+        match files.sync_dir(above.unwrap_or(Path::new("."))) {
+            // What we may not look into was not made by us.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        }
     }
 
     /// What has come of an object so far.
