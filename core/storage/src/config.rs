@@ -60,7 +60,8 @@ pub enum ExpireMode {
 pub enum Sync {
     /// Before it is acknowledged.
     Full,
-    /// Some time later: a power failure may lose the last ones, never tear them.
+    /// Some time later: a power failure may lose the last ones, never tear them; so may a disk that fails, since the
+    /// database is then opened again as it is on the disk.
     Normal,
 }
 

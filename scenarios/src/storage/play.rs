@@ -57,7 +57,7 @@ pub async fn play(case: Arc<Case>, world: World) {
 }
 
 /// Every secret that the server is ever told.
-fn secrets(workload: &StorageWorkload) -> Vec<LeaseSecret> {
+pub fn secrets(workload: &StorageWorkload) -> Vec<LeaseSecret> {
     let clients = (0..workload.clients.len() as u64).map(renew_secret);
     clients.chain((0..FILES).flat_map(|file| [false, true].map(|own| write_enabler(file, own)))).collect()
 }

@@ -1,5 +1,5 @@
-//! **secrets**: no secret of a client reaches an error (leasedb-and-storage §16, I14). A test looks for them in the whole
-//! trace as well.
+//! **secrets**: no secret of a client reaches an error (leasedb-and-storage §16, I14). The test `secrets` looks for
+//! them in whole traces as well.
 
 use protocol::base32;
 use protocol::server::LeaseSecret;
@@ -15,7 +15,7 @@ pub fn check_secrets(text: &str, secrets: &[LeaseSecret]) -> Result<(), String> 
             .any(|piece| text.contains(piece))
     };
     match secrets.iter().any(shown) {
-        true => Err("an error tells a secret".into()),
+        true => Err("it tells a secret".into()),
         false => Ok(()),
     }
 }
