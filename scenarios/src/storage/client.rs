@@ -154,14 +154,14 @@ impl StorageClient {
             let model = self.stage.model();
             (model.trouble, !model.mixed.is_empty())
         };
-        if mixed {
-            return;
-        }
-        self.judge("answers", oracle::answers::check_error(error, begun, trouble));
         self.judge(
             "secrets",
             oracle::secrets::check_secrets(&format!("{error} {error:?}"), &self.stage.secrets),
         );
+        if mixed {
+            return;
+        }
+        self.judge("answers", oracle::answers::check_error(error, begun, trouble));
     }
 
     fn ask(&self, file: u64) -> u64 {
