@@ -226,7 +226,7 @@ async fn request(
         What::Put => {
             let under_way = UnderWay::put(&stage, step.object);
             let answer = line.put(key, content, step.body, step.pieces).await?;
-            under_way.is_over();
+            under_way.ended();
             match answer {
                 Message::Success | Message::AlreadyHave => Told::Stored(step.node.into_iter().collect()),
                 Message::SuccessPlus(named) | Message::AlreadyHavePlus(named) => {
@@ -265,7 +265,7 @@ async fn remove(
     };
     let under_way = UnderWay::removal(stage, step.object, &nodes);
     let answer = line.ask(&request).await?;
-    under_way.is_over();
+    under_way.ended();
     Ok(match answer {
         Message::Success | Message::SuccessPlus(_) => match step.node {
             Some(node) => Told::Removed([node].into()),
@@ -344,7 +344,7 @@ impl UnderWay {
         UnderWay { stage: stage.clone(), object, puts: false }
     }
 
-    fn is_over(self) {
+    fn ended(self) {
         match self.puts {
             true => self.stage.model().has_put(self.object),
             false => self.stage.model().has_removed(self.object),

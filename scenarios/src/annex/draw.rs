@@ -72,7 +72,7 @@ impl Menu {
                 None => (["client-out", "client-back"], dice.below(clients)),
             };
             let nth = 1 + dice.below(PIECES) as u32;
-            faults.push(Fault::at(ways[dice.below(2) as usize], number, nth, *dice.pick(&links)));
+            faults.push(Fault::at(ways[dice.below(2) as usize], number, nth, dice.pick::<&str>(&links)));
         }
         for _ in 0..if disk.is_empty() { 0 } else { dice.below(3) } {
             let node = victim.unwrap_or_else(|| dice.below(nodes));

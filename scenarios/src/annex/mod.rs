@@ -9,7 +9,7 @@
 //! | [`play`] | plays a case: everybody, then quiet, then the oracles |
 //! | [`stage`] | the gateway and its nodes, through their lives |
 //! | [`link`], [`near`] | byte streams between them, and what becomes of bytes |
-//! | [`client`], [`line`] | who asks for something, and how that is said |
+//! | [`client`], [`mod@line`] | who asks for something, and how that is said |
 //! | [`model`] | what must be there, given what clients were told |
 //! | [`oracle`] | the checkers, one per file |
 
