@@ -25,7 +25,7 @@ fn strings(count: u64) -> Vec<Vec<u8>> {
 #[test]
 fn every_byte_string_is_a_case_that_can_be_written_down_and_played_again() {
     let mut cancels = 0;
-    for bytes in strings(60) {
+    for bytes in strings(120) {
         let case = Case::from_bytes(ALL, &bytes).unwrap();
         let toml = case.to_toml().unwrap();
         assert_eq!(Case::from_bytes(ALL, &bytes).unwrap().to_toml().unwrap(), toml, "{bytes:?}");
