@@ -13,7 +13,7 @@ use storage::config::ExpireMode;
 use storage::share::{Kind, ShareId};
 
 use super::client::{StorageClient, renew_secret, write_enabler};
-use super::look::Seen;
+use super::look::{Kept, Seen};
 use super::model::files;
 use super::operator::{drop_database, operate};
 use super::oracle;
@@ -116,8 +116,9 @@ async fn check_at_rest(stage: &Arc<Stage>) -> Option<Seen> {
     {
         let mut model = stage.model();
         for id in std::mem::take(&mut model.unnoticed) {
-            // A copy that was there has been found by now.
-            if !model.is_wild(id) && seen.kept.contains_key(&id) && !SLOTS.contains(&file_of(id)) {
+            // A copy that is there has been found by now; objects that make no share are none.
+            let there = seen.kept.get(&id).is_some_and(|(kept, _)| *kept != Kept::Bad);
+            if there && !model.is_wild(id) && !SLOTS.contains(&file_of(id)) {
                 model.shares.was_seen(id);
             }
         }

@@ -80,7 +80,7 @@ async fn a_database_is_for_one_process() {
 #[tokio::test]
 async fn the_table_of_transitions() {
     use State::{Changing, Coming, Going, Stable};
-    let allowed: [(Option<State>, &str, Option<State>); 15] = [
+    let allowed: [(Option<State>, &str, Option<State>); 16] = [
         (None, "come", Some(Coming)),
         (None, "adopt", Some(Stable)),
         (None, "condemn leftover", Some(Going)),
@@ -95,6 +95,7 @@ async fn the_table_of_transitions() {
         (Some(Changing), "settle", Some(Stable)),
         (Some(Changing), "settle corrupted", Some(Stable)),
         (Some(Changing), "renew", Some(Changing)),
+        (Some(Going), "condemn again", Some(Going)),
         (Some(Going), "forget", None),
     ];
     let events = [
@@ -105,6 +106,7 @@ async fn the_table_of_transitions() {
         "settle corrupted",
         "condemn",
         "condemn unleased",
+        "condemn again",
         "begin change",
         "correct",
         "forget",
@@ -139,7 +141,13 @@ async fn the_table_of_transitions() {
                 // An event that names no epoch is decided where it is.
                 let names_epoch = matches!(
                     event,
-                    "settle" | "settle corrupted" | "condemn" | "correct" | "forget" | "forget vanished"
+                    "settle"
+                        | "settle corrupted"
+                        | "condemn"
+                        | "condemn again"
+                        | "correct"
+                        | "forget"
+                        | "forget vanished"
                 );
                 let expected = match after {
                     Some((_, _, to)) if !(stale && names_epoch) => format!("true {to:?}"),
@@ -174,6 +182,7 @@ fn play(write: &mut Write<'_>, share: ShareId, event: &str, epoch: u64) -> Resul
         "settle corrupted" => write.settle(share, epoch, Kind::Corrupted, 1, NOW)?.is_ok(),
         "condemn" => write.condemn(share, epoch, NOW)?.is_ok(),
         "condemn unleased" => write.condemn_unleased(share, NOW)?.is_ok(),
+        "condemn again" => write.condemn_again(share, epoch, NOW)?.is_ok(),
         "begin change" => write.begin_change(share, NOW)?.is_ok(),
         "correct" => write.correct(share, epoch, Kind::Corrupted, 1)?.is_ok(),
         "forget" => write.forget(share, epoch)?.is_ok(),

@@ -17,6 +17,7 @@ enum Event {
     Condemn,
     CondemnUnleased,
     CondemnLeftover,
+    CondemnAgain,
     Correct,
     Forget,
     ForgetVanished,
@@ -37,6 +38,7 @@ fn after(state: Option<State>, event: Event) -> Result<Option<State>, ()> {
         (Some(Stable), Correct) => Some(Stable),
         (Some(Stable), ForgetVanished) => None,
         (Some(Changing), Settle) => Some(Stable),
+        (Some(Going), CondemnAgain) => Some(Going),
         (Some(Going), Forget) => None,
         // C1 is that this is not allowed: an upload and a deletion would meet in the backend.
         (Some(Going), Come) if relapse!("lease-L3") => Some(Coming),
@@ -126,6 +128,17 @@ impl Write<'_> {
     ) -> Result<Result<Epoch, Refused>, DatabaseError> {
         let condemn = |row: &mut Row| *row = Row { kind: Kind::Corrupted, used_space, ..*row };
         self.enter(id, Event::CondemnLeftover, None, now, |_| true, condemn)
+    }
+
+    /// GOING → GOING with a new epoch, if the row still has this one: for a row as it was before commits that a power loss
+    /// took away, whose epoch the store has seen a later one of.
+    pub fn condemn_again(
+        &mut self,
+        id: ShareId,
+        epoch: Epoch,
+        now: u64,
+    ) -> Result<Result<Epoch, Refused>, DatabaseError> {
+        self.enter(id, Event::CondemnAgain, Some(epoch), now, |_| true, |_| {})
     }
 
     /// Sets kind and used space of a STABLE row, if it still has this epoch.

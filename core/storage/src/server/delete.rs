@@ -9,6 +9,7 @@ use super::errors::refused_words;
 use super::locks::Held;
 use super::shared::Shared;
 use super::{Outcome, ReconcileError, Step};
+use crate::backend::BackendError;
 use crate::database::Epoch;
 use crate::share::ShareId;
 
@@ -108,10 +109,20 @@ impl Shared {
 
     async fn delete_and_forget(&self, id: ShareId, epoch: Epoch) -> Result<(), ReconcileError> {
         // B3, E2, F2
-        {
-            let _deleting = self.activity.deletion(id);
-            self.backend.delete(id, epoch).await?;
-        }
+        let deleting = self.activity.deletion(id);
+        let epoch = match self.backend.delete(id, epoch).await {
+            // The row is as it was before commits that were lost: the store knows a later epoch, of nobody who is left.
+            Err(BackendError::Stale(_)) => {
+                reached!("storage: a deletion whose epoch the store has outlived");
+                let now = self.now();
+                let again = self.database.update("F1", move |write| write.condemn_again(id, epoch, now));
+                let epoch = again.await?.map_err(|_| BackendError::Stale(id))?;
+                self.backend.delete(id, epoch).await?;
+                epoch
+            }
+            deleted => deleted.map(|()| epoch)?,
+        };
+        drop(deleting);
         // B4, E3, F3
         let forgotten = self.database.update("forget", move |write| write.forget(id, epoch)).await?;
         if let Err(refused) = forgotten {

@@ -59,6 +59,16 @@ pub async fn a_restart_ends_what_was_half_done() {
     check(&place).await;
 }
 
+/// The lease database came back as it was before its last commits.
+#[tokio::test(start_paused = true)]
+pub async fn a_deletion_whose_epoch_the_store_has_outlived_is_given_a_new_one() {
+    let place = left().await;
+    place.backend.outlive(place.row(5).await.unwrap().epoch);
+    let place = place.crash(Config::default()).await;
+    check(&place).await;
+    assert_eq!(place.backend.calls(Call::Delete), 7, "5 shares, 2 of them twice");
+}
+
 #[tokio::test(start_paused = true)]
 pub async fn a_restart_that_crashes_is_made_good_by_the_next() {
     for call in [Call::List, Call::Delete, Call::Incoming] {

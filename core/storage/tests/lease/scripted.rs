@@ -47,6 +47,8 @@ struct Script {
     shown: BTreeMap<ShareId, Option<Body>>,
     /// Uploads show as half-made shares, as on an object store.
     shows_incoming: bool,
+    /// A deletion with this epoch, or an earlier one, is refused.
+    outlived: u64,
     calls: BTreeMap<Call, u32>,
     space: Option<u64>,
 }
@@ -86,6 +88,11 @@ impl Scripted {
     /// Lists what is there.
     pub fn show_all(&self) {
         self.script.lock().unwrap().shown.clear();
+    }
+
+    /// Deletions with this epoch, or an earlier one, are refused: later operations have been here.
+    pub fn outlive(&self, epoch: u64) {
+        self.script.lock().unwrap().outlived = epoch;
     }
 
     pub fn show_incoming(&self) {
@@ -182,6 +189,9 @@ impl Backend for Scripted {
 
     async fn delete(&self, id: ShareId, epoch: u64) -> Result<(), BackendError> {
         self.begin(Call::Delete).await?;
+        if epoch <= self.script.lock().unwrap().outlived {
+            return Err(BackendError::Stale(id));
+        }
         self.disk.delete(id, epoch).await?;
         self.half_made(id, false);
         self.script.lock().unwrap().shown.remove(&id);

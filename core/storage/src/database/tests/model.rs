@@ -32,6 +32,7 @@ enum Event {
     Condemn,
     CondemnUnleased,
     CondemnLeftover,
+    CondemnAgain,
     Correct,
     Forget,
     ForgetVanished,
@@ -69,7 +70,7 @@ impl Model {
             Event::Condemn => current && (is(State::Coming) || is(State::Stable)),
             Event::CondemnUnleased => is(State::Stable) && !leased,
             Event::Correct | Event::ForgetVanished => current && is(State::Stable),
-            Event::Forget => current && is(State::Going),
+            Event::CondemnAgain | Event::Forget => current && is(State::Going),
             Event::Renew(_) => is(State::Stable) || is(State::Changing),
             Event::EndLeases => true,
         };
@@ -88,7 +89,9 @@ impl Model {
             Event::Come => Some(new(State::Coming, kind, 0, Some(number), NOW)),
             Event::BeginChange => Some(new(State::Changing, old.kind, old.used_space, None, NOW)),
             Event::Settle | Event::Adopt => Some(new(State::Stable, kind, number, None, NOW)),
-            Event::Condemn | Event::CondemnUnleased => Some(Row { epoch, state: State::Going, ..old }),
+            Event::Condemn | Event::CondemnUnleased | Event::CondemnAgain => {
+                Some(Row { epoch, state: State::Going, ..old })
+            }
             Event::CondemnLeftover => Some(new(State::Going, Kind::Corrupted, number, None, NOW)),
             Event::Correct => Some(new(State::Stable, kind, number, None, old.since)),
             Event::Forget | Event::ForgetVanished => None,
@@ -147,6 +150,7 @@ fn perform(write: &mut Write<'_>, op: Op) -> Result<Option<u64>, DatabaseError> 
         Event::Condemn => write.condemn(share, epoch, NOW)?,
         Event::CondemnUnleased => write.condemn_unleased(share, NOW)?,
         Event::CondemnLeftover => write.condemn_leftover(share, number, NOW)?,
+        Event::CondemnAgain => write.condemn_again(share, epoch, NOW)?,
         Event::Correct => write.correct(share, epoch, kind, number)?,
         Event::Forget => write.forget(share, epoch)?.map(|()| 0),
         Event::ForgetVanished => write.forget_vanished(share, epoch)?.map(|()| 0),
@@ -273,6 +277,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Event::Condemn),
         2 => Just(Event::CondemnUnleased),
         1 => Just(Event::CondemnLeftover),
+        1 => Just(Event::CondemnAgain),
         1 => Just(Event::Correct),
         2 => Just(Event::Forget),
         1 => Just(Event::ForgetVanished),
