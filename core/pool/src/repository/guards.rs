@@ -18,6 +18,8 @@ pub const RETENTION: Duration = Duration::from_secs(600);
 pub struct Guards {
     runtime: Runtime,
     objects: Mutex<BTreeMap<Key, Object>>,
+    /// Held while it is written down until when an object is kept: what is written last must be what is known last.
+    pub(super) writing: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -37,7 +39,7 @@ struct Lock {
 impl Guards {
     /// Nothing is going on.
     pub fn new(runtime: Runtime) -> Arc<Guards> {
-        Arc::new(Guards { runtime, objects: Mutex::default() })
+        Arc::new(Guards { runtime, objects: Mutex::default(), writing: Mutex::default() })
     }
 
     /// Locks an object; none while it is being removed.

@@ -1,12 +1,11 @@
 //! The repository as a peer.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use runtime::reached;
 
-use super::guards::{Locked, RETENTION};
+use super::guards::Locked;
 use super::receiving::Receiving;
 use super::sending::Sending;
 use super::{Repository, retention};
@@ -63,15 +62,16 @@ impl Peer for Local {
     }
 
     async fn lock<'a>(&'a mut self, key: &Key) -> Result<Option<Box<dyn Lock + 'a>>, PeerError> {
+        self.remember(key).await?;
         let repository = self.repository.clone();
         let Some(locked) = repository.guards.lock(key) else { return Ok(None) };
-        let (name, until) = (key.clone(), repository.runtime.unix_time() + RETENTION);
+        let (name, place) = (key.clone(), repository.clone());
         let locking = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
             if !layout.is_present(files, &name)? {
                 locked.unlock();
                 return Ok(None);
             }
-            retention::note(layout, files, &name, Some(until))?;
+            place.note_retention(layout, files, &name)?;
             Ok(Some(locked))
         };
         let locked = repository.job("lock object", locking).await?;
@@ -88,15 +88,15 @@ impl Peer for Local {
             reached!("repository: a locked object is not removed");
             return Ok(Outcome::of(false));
         };
-        let (key, runtime) = (key.clone(), self.repository.runtime.clone());
+        let (key, place) = (key.clone(), self.repository.clone());
         let work = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
             let _removing = removing;
-            let now = i64::try_from(runtime.boot_time().as_secs()).unwrap_or(i64::MAX);
+            let now = i64::try_from(place.runtime.boot_time().as_secs()).unwrap_or(i64::MAX);
             if before.is_some_and(|limit| now >= limit) {
                 return Ok(false);
             }
             layout.remove(files, &key)?;
-            retention::note(layout, files, &key, None)?;
+            place.note_retention(layout, files, &key)?;
             Ok(true)
         };
         Ok(Outcome::of(self.repository.job("remove object", work).await?))
@@ -150,12 +150,9 @@ struct LocalLock {
 impl Lock for LocalLock {
     async fn unlock(self: Box<Self>) -> Result<(), PeerError> {
         let LocalLock { repository, key, locked } = *self;
-        let guards = repository.guards.clone();
         locked.unlock();
-        // What other locks keep is still to be written down: a later one must survive us.
-        let until = guards.kept_for(&key).map(|left: Duration| repository.runtime.unix_time() + left);
-        repository
-            .job("unlock object", move |layout, files| retention::note(layout, files, &key, until))
-            .await
+        let place = repository.clone();
+        // What other locks keep is still written down.
+        repository.job("unlock object", move |layout, files| place.note_retention(layout, files, &key)).await
     }
 }

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use runtime::Runtime;
 use runtime::files::Files;
 
+use crate::key::Key;
 use crate::peer::PeerError;
 use crate::uuid::Uuid;
 use guards::Guards;
@@ -67,6 +68,11 @@ impl Repository {
     /// Whether nobody is about any object: no lock is held, nothing is uploaded or removed.
     pub fn is_quiet(&self) -> bool {
         self.guards.is_quiet()
+    }
+
+    /// Writes down until when an object is kept. Called in jobs.
+    fn note_retention(&self, layout: &Layout, files: &dyn Files, key: &Key) -> io::Result<()> {
+        retention::note(layout, files, &self.guards, key, self.runtime.unix_time())
     }
 
     /// Work on the disk.

@@ -4,17 +4,35 @@
 //! the repository ends a retention early: there is nothing else to go by.
 
 use std::io;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use runtime::files::{Files, OpenMode};
 
-use super::guards::RETENTION;
+use super::guards::{Guards, RETENTION};
 use super::if_there;
 use super::layout::Layout;
 use crate::key::Key;
 
-/// Writes down that an object is kept until a time, durably; none: no longer. Called in jobs.
-pub fn note(layout: &Layout, files: &dyn Files, key: &Key, until: Option<Duration>) -> io::Result<()> {
+/// Writes down, durably, until when the locks of an object keep it, should all their holders be lost now. `now` is the time
+/// since the Unix epoch. Called in jobs.
+pub fn note(layout: &Layout, files: &dyn Files, guards: &Guards, key: &Key, now: Duration) -> io::Result<()> {
+    let _writing = guards.writing.lock().unwrap_or_else(PoisonError::into_inner);
+    write(layout, files, key, guards.kept_for(key).map(|left| now + left))
+}
+
+/// For how long an object is still kept, as an earlier process wrote down. What cannot be read is taken for a lock that
+/// has just been taken. Called in jobs.
+pub fn left(layout: &Layout, files: &dyn Files, key: &Key, now: Duration) -> io::Result<Option<Duration>> {
+    let Some(file) = if_there(files.open(&layout.retention(key), OpenMode::Read))? else { return Ok(None) };
+    let mut text = [0; 20];
+    let length = file.read_full_at(0, &mut text)?;
+    let until = std::str::from_utf8(&text[..length]).ok().and_then(|text| text.parse().ok());
+    let left = until.map_or(RETENTION, |until| Duration::from_secs(until).saturating_sub(now));
+    Ok(Some(left.min(RETENTION)).filter(|left| !left.is_zero()))
+}
+
+fn write(layout: &Layout, files: &dyn Files, key: &Key, until: Option<Duration>) -> io::Result<()> {
     let path = layout.retention(key);
     match until {
         Some(until) => {
@@ -30,15 +48,4 @@ pub fn note(layout: &Layout, files: &dyn Files, key: &Key, until: Option<Duratio
         }
     }
     files.sync_dir(path.parent().unwrap_or(&path))
-}
-
-/// For how long an object is still kept, as an earlier process wrote down. What cannot be read is taken for a lock that
-/// has just been taken. Called in jobs.
-pub fn left(layout: &Layout, files: &dyn Files, key: &Key, now: Duration) -> io::Result<Option<Duration>> {
-    let Some(file) = if_there(files.open(&layout.retention(key), OpenMode::Read))? else { return Ok(None) };
-    let mut text = [0; 20];
-    let length = file.read_full_at(0, &mut text)?;
-    let until = std::str::from_utf8(&text[..length]).ok().and_then(|text| text.parse().ok());
-    let left = until.map_or(RETENTION, |until| Duration::from_secs(until).saturating_sub(now));
-    Ok(Some(left.min(RETENTION)).filter(|left| !left.is_zero()))
 }
