@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pool::Peer;
-use pool::cluster::located::MemoryLog;
+use pool::cluster::located::{Located, MemoryLog};
+use pool::cluster::recorded::Recorded;
 use pool::cluster::{Cluster, Node, Settings};
 use pool::connections::{Connections, Counts, Dial};
 use pool::key::Key;
@@ -98,6 +99,14 @@ impl Grid {
         let mut cluster = Cluster::new(self.runtime.clone(), uuid("cluster"), settings, peers.collect());
         cluster.begin(Version::new(version).unwrap(), &BTreeSet::new()).await.unwrap();
         cluster
+    }
+
+    /// The first node alone, as the gateway's log learns of it.
+    async fn alone(&self) -> Recorded {
+        let peer = self.connections.peer(self.nodes[0].clone(), uuid("client"));
+        let mut alone = Recorded::new(Box::new(peer), self.log.clone());
+        alone.begin(Version::MAX, &BTreeSet::new()).await.unwrap();
+        alone
     }
 
     /// All connections are closed, and nobody is about any object.
@@ -267,7 +276,37 @@ async fn an_idle_connection_that_has_gone_is_replaced_without_a_word() {
     grid.close().await;
 }
 
-/// What a node can answer to an offer.
+#[tokio::test]
+async fn what_happens_on_a_single_node_is_known_to_the_cluster() {
+    let grid = Grid::new(&[4, 4]).await;
+    let (mut alone, mut cluster) = (grid.alone().await, grid.cluster(4).await);
+    assert!(put(&mut alone, TEXT).await.unwrap().done);
+    assert_eq!(cluster.check_present(&key()).await, Ok(true));
+    assert_eq!(grid.log.holders(&key()).await, names(&["n0"]));
+    // The log is told even of what was there before it.
+    grid.log.record(&key(), &uuid("n0"), false).await;
+    assert!(put(&mut alone, TEXT).await.unwrap().done);
+    assert_eq!(grid.log.holders(&key()).await, names(&["n0"]));
+    assert!(alone.remove(&key(), None).await.unwrap().done);
+    assert_eq!(grid.log.holders(&key()).await, names(&[]));
+    drop((alone, cluster));
+    grid.close().await;
+}
+
+#[tokio::test]
+async fn what_a_node_says_of_others_is_recorded_and_what_it_does_not_do_is_not() {
+    let log = Arc::new(MemoryLog::default());
+    let recorded = |name, reply| Recorded::new(Box::new(Scripted(uuid(name), reply)), log.clone());
+    assert!(put(&mut recorded("n0", Reply::HavePlus), TEXT).await.unwrap().done);
+    assert_eq!(log.holders(&key()).await, names(&["beyond", "n0"]));
+    let cluster = "acaaaaaa-0000-8000-8000-000000000000";
+    assert!(uuid(cluster).is_cluster());
+    assert!(put(&mut recorded(cluster, Reply::From), TEXT).await.unwrap().done);
+    assert!(put(&mut recorded("n1", Reply::Refuse), TEXT).await.is_err());
+    assert_eq!(log.holders(&key()).await, names(&["beyond", "n0"]));
+}
+
+/// What a node can answer to an offer, or do when it is asked for an object.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Reply {
     From,
@@ -275,6 +314,8 @@ enum Reply {
     HavePlus,
     Refuse,
     Lose,
+    /// It begins to send an object, and never goes on.
+    Stall,
 }
 
 /// A node that answers as it is told.
@@ -289,7 +330,7 @@ impl Peer for Scripted {
         Ok(version)
     }
     async fn check_present(&mut self, _: &Key) -> Result<bool, PeerError> {
-        Ok(false)
+        Ok(true)
     }
     async fn lock<'a>(&'a mut self, _: &Key) -> Result<Option<Box<dyn pool::peer::Lock + 'a>>, PeerError> {
         Ok(None)
@@ -306,7 +347,10 @@ impl Peer for Scripted {
         _: &AssociatedFile,
         _: &Key,
     ) -> Result<Box<dyn pool::peer::Download + 'a>, PeerError> {
-        Err(PeerError::Refused("no".into()))
+        match self.1 {
+            Reply::Stall => Ok(Box::new(Stalled)),
+            _ => Err(PeerError::Lost { uuid: self.0.clone(), why: "gone".into() }),
+        }
     }
     async fn put<'a>(&'a mut self, _: &AssociatedFile, _: &Key) -> Result<Offer<'a>, PeerError> {
         match self.1 {
@@ -314,13 +358,31 @@ impl Peer for Scripted {
             Reply::Have => Ok(Offer::AlreadyHave(BTreeSet::new())),
             Reply::HavePlus => Ok(Offer::AlreadyHave(names(&["beyond"]))),
             Reply::Refuse => Err(PeerError::Refused("read-only".into())),
-            Reply::Lose => Err(PeerError::Lost { uuid: self.0.clone(), why: "gone".into() }),
+            Reply::Lose | Reply::Stall => Err(PeerError::Lost { uuid: self.0.clone(), why: "gone".into() }),
         }
     }
     fn is_reusable(&self) -> bool {
         true
     }
     async fn close(&mut self) {}
+}
+
+struct Stalled;
+
+#[async_trait]
+impl pool::peer::Download for Stalled {
+    fn length(&self) -> u64 {
+        1
+    }
+    async fn next(&mut self) -> Result<Option<bytes::Bytes>, PeerError> {
+        std::future::pending().await
+    }
+    async fn verdict(&mut self) -> Result<Verdict, PeerError> {
+        std::future::pending().await
+    }
+    async fn end(self: Box<Self>, _: bool) -> Result<(), PeerError> {
+        std::future::pending().await
+    }
 }
 
 struct Taken;
@@ -383,4 +445,25 @@ async fn every_pair_of_answers_to_an_offer_comes_to_something() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_node_that_stops_in_the_midst_of_an_object_holds_nobody_for_ever() {
+    let log = Arc::new(MemoryLog::default());
+    for name in ["n0", "n1"] {
+        log.record(&key(), &uuid(name), true).await;
+    }
+    // The cheaper one fails before it sends anything, so the other is asked.
+    let nodes = [("n0", Reply::Lose), ("n1", Reply::Stall)].into_iter().enumerate();
+    let nodes = nodes.map(|(cost, (name, reply))| Node {
+        cost: cost as u32,
+        peer: Box::new(Scripted(uuid(name), reply)) as Box<dyn Peer>,
+    });
+    let settings = Settings { jobs: 1, patience: Duration::ZERO, located: log.clone() };
+    let mut cluster = Cluster::new(RealWorld::runtime(), uuid("cluster"), settings, nodes.collect());
+    let mut download = cluster.get(0, &AssociatedFile::default(), &key()).await.unwrap();
+    assert_eq!(download.length(), 1);
+    assert!(matches!(download.next().await, Err(PeerError::Lost { .. })));
+    assert!(matches!(download.verdict().await, Err(PeerError::Lost { .. })));
+    assert!(matches!(download.end(true).await, Err(PeerError::Lost { .. })));
 }

@@ -8,9 +8,11 @@
 //! | [`upload`] | an object on its way to several nodes, whose offsets may differ |
 //! | [`clocks`] | the nodes' clocks, as clients of the gateway see them |
 //! | [`located`] | which repository has which object |
+//! | [`recorded`] | a single repository behind the gateway, whose doings the log learns of |
 
 pub mod clocks;
 pub mod located;
+pub mod recorded;
 pub mod upload;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -209,22 +211,23 @@ impl Peer for Cluster {
         file: &AssociatedFile,
         key: &Key,
     ) -> Result<Box<dyn Download + 'a>, PeerError> {
-        let mut chosen = None;
-        for place in self.sources(key).await {
-            let Some(node) = self.nodes.get_mut(place) else { continue };
+        let (runtime, patience) = (self.runtime.clone(), self.settings.patience);
+        let sources = self.sources(key).await;
+        let mut nodes: BTreeMap<_, _> = self.nodes.iter_mut().enumerate().collect();
+        for node in sources.into_iter().filter_map(|place| nodes.remove(&place)) {
             let uuid = node.peer.uuid().clone();
             let asked = node.peer.check_present(key);
             // A log that is out of date must not hide the object (§8.3): the next one is asked.
-            if in_time(&self.runtime, self.settings.patience, &uuid, asked).await == Ok(true) {
-                chosen = Some(place);
-                break;
+            if in_time(&runtime, patience, &uuid, asked).await != Ok(true) {
+                reached!("cluster: a node does not have what the log says it has");
+                continue;
             }
-            reached!("cluster: a node does not have what the log says it has");
+            if let Ok(download) = in_time(&runtime, patience, &uuid, node.peer.get(offset, file, key)).await {
+                return Ok(Box::new(InTime { runtime, patience, uuid, download }));
+            }
+            reached!("cluster: a node fails before it sends an object");
         }
-        match chosen.and_then(|place| self.nodes.get_mut(place)) {
-            Some(node) => node.peer.get(offset, file, key).await,
-            None => Ok(Box::new(Absent)),
-        }
+        Ok(Box::new(Absent))
     }
 
     async fn put<'a>(&'a mut self, file: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
@@ -244,6 +247,33 @@ impl Peer for Cluster {
         for node in &mut self.nodes {
             node.peer.close().await;
         }
+    }
+}
+
+/// An object from a node that must get on with it.
+struct InTime<'a> {
+    runtime: Runtime,
+    patience: Duration,
+    uuid: Uuid,
+    download: Box<dyn Download + 'a>,
+}
+
+#[async_trait]
+impl Download for InTime<'_> {
+    fn length(&self) -> u64 {
+        self.download.length()
+    }
+
+    async fn next(&mut self) -> Result<Option<bytes::Bytes>, PeerError> {
+        in_time(&self.runtime, self.patience, &self.uuid, self.download.next()).await
+    }
+
+    async fn verdict(&mut self) -> Result<Verdict, PeerError> {
+        in_time(&self.runtime, self.patience, &self.uuid, self.download.verdict()).await
+    }
+
+    async fn end(self: Box<Self>, received: bool) -> Result<(), PeerError> {
+        in_time(&self.runtime, self.patience, &self.uuid, self.download.end(received)).await
     }
 }
 
