@@ -130,6 +130,14 @@ pub enum PeerError {
     /// The peer said why it does not do this. It can be asked again.
     #[error("{0}")]
     Refused(String),
+    /// The version that is spoken with the peer has no such request: nothing was asked of it.
+    #[error("version {version} has no {request}")]
+    Unsupported {
+        /// The version.
+        version: Version,
+        /// What would have been asked.
+        request: &'static str,
+    },
     /// The peer could not be reached: nothing was asked of it.
     #[error("cannot connect to {uuid}: {why}")]
     Unreachable {
@@ -163,6 +171,13 @@ impl Outcome {
     /// Done, or not, and nowhere else.
     pub fn of(done: bool) -> Outcome {
         Outcome { done, also: BTreeSet::new() }
+    }
+}
+
+impl PeerError {
+    /// Whether the peer can be asked something else on the same connection.
+    pub fn leaves_the_connection(&self) -> bool {
+        matches!(self, PeerError::Refused(_) | PeerError::Unsupported { .. })
     }
 }
 

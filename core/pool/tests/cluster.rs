@@ -251,10 +251,6 @@ async fn a_limit_is_by_the_nodes_own_clocks() {
     let grid = Grid::new(&[4, 4]).await;
     let mut cluster = grid.cluster(4).await;
     put(&mut cluster, TEXT).await.unwrap();
-    assert!(
-        matches!(cluster.remove(&key(), Some(1 << 40)).await, Err(PeerError::Refused(_))),
-        "nobody asked"
-    );
     let now = cluster.timestamp().await.unwrap();
     assert_eq!(cluster.remove(&key(), Some(now - 60)).await, Ok(Outcome::of(false)));
     assert!(cluster.remove(&key(), Some(now + 60)).await.unwrap().done);

@@ -6,7 +6,7 @@
 //! | room | what it holds |
 //! | --- | --- |
 //! | [`upload`] | an object on its way to several nodes, whose offsets may differ |
-//! | [`clocks`] | the nodes' clocks, as clients of the gateway see them |
+//! | [`clocks`] | limits of removals, by a node's own clock |
 //! | [`located`] | which repository has which object |
 //! | [`recorded`] | a single repository behind the gateway, whose doings the log learns of |
 
@@ -30,7 +30,6 @@ use crate::message::AssociatedFile;
 use crate::peer::{Download, Lock, Offer, Outcome, Peer, PeerError, Verdict};
 use crate::uuid::Uuid;
 use crate::version::Version;
-use clocks::Clocks;
 use located::Located;
 use upload::Fanout;
 
@@ -60,7 +59,6 @@ pub struct Cluster {
     settings: Settings,
     /// By cost, the lowest first.
     nodes: Vec<Node>,
-    clocks: Clocks,
     version: Version,
 }
 
@@ -68,7 +66,7 @@ impl Cluster {
     /// The cluster of these nodes.
     pub fn new(runtime: Runtime, uuid: Uuid, settings: Settings, mut nodes: Vec<Node>) -> Cluster {
         nodes.sort_by_key(|node| node.cost);
-        Cluster { uuid, runtime, settings, nodes, clocks: Clocks::default(), version: Version::V0 }
+        Cluster { uuid, runtime, settings, nodes, version: Version::V0 }
     }
 
     /// The nodes to read from, by their places: those that are said to have the object, the cheapest first, those of one
@@ -94,7 +92,7 @@ impl Cluster {
             asked.push(Box::pin(async move {
                 let uuid = node.peer.uuid().clone();
                 let answer = in_time(runtime, patience, &uuid, ask(&mut *node.peer)).await;
-                if answer.as_ref().is_err_and(|error| !matches!(error, PeerError::Refused(_))) {
+                if answer.as_ref().is_err_and(|error| !error.leaves_the_connection()) {
                     node.peer.close().await;
                 }
                 (uuid, answer)
@@ -116,6 +114,31 @@ pub(crate) async fn in_time<T>(
 ) -> Result<T, PeerError> {
     let late = |_| PeerError::Lost { uuid: uuid.clone(), why: "it did not answer in time".into() };
     runtime.timeout(patience, answer).await.map_err(late)?
+}
+
+/// Removes an object from a node, if the gateway's clock is below `before`. A node whose version knows no limits is asked as
+/// long as it is not too late here (§7.2).
+async fn remove_before(
+    runtime: &Runtime,
+    node: &mut dyn Peer,
+    key: &Key,
+    before: Option<i64>,
+) -> Result<Outcome, PeerError> {
+    let Some(before) = before else { return node.remove(key, None).await };
+    match node.timestamp().await {
+        Ok(theirs) => match clocks::limit(theirs, now(runtime), before) {
+            Some(limit) => node.remove(key, Some(limit)).await,
+            None => Err(PeerError::Refused(format!("the clock of {} makes no sense", node.uuid()))),
+        },
+        Err(PeerError::Unsupported { .. }) if now(runtime) < before => node.remove(key, None).await,
+        Err(PeerError::Unsupported { .. }) => Ok(Outcome::of(false)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The gateway's own clock, in whole seconds.
+fn now(runtime: &Runtime) -> i64 {
+    i64::try_from(runtime.boot_time().as_secs()).unwrap_or(i64::MAX)
 }
 
 #[async_trait]
@@ -159,12 +182,11 @@ impl Peer for Cluster {
         if self.nodes.is_empty() {
             return Ok(Outcome::of(false));
         }
-        let clocks = self.clocks.clone();
-        let limits = clocks.limits(before);
+        let runtime = self.runtime.clone();
         let answers = self
             .all(|peer| {
-                let (key, limit) = (key.clone(), limits.of(peer.uuid()));
-                Box::pin(async move { peer.remove(&key, limit?).await })
+                let (key, runtime) = (key.clone(), runtime.clone());
+                Box::pin(async move { remove_before(&runtime, peer, &key, before).await })
             })
             .await;
         let mut outcome = Outcome::of(true);
@@ -196,13 +218,7 @@ impl Peer for Cluster {
     }
 
     async fn timestamp(&mut self) -> Result<i64, PeerError> {
-        let answers = self.all(|peer| Box::pin(async move { peer.timestamp().await })).await;
-        let answered: BTreeMap<_, _> =
-            answers.into_iter().filter_map(|(uuid, time)| Some((uuid, time.ok()?))).collect();
-        // Our own clock after theirs: what passed in between makes a limit shorter, never longer (§6.2).
-        let own = i64::try_from(self.runtime.boot_time().as_secs()).unwrap_or(i64::MAX);
-        self.clocks = Clocks::of(own, answered);
-        Ok(own)
+        Ok(now(&self.runtime))
     }
 
     async fn get<'a>(

@@ -110,7 +110,7 @@ impl HttpRemote {
         let asked_in = self.version;
         loop {
             if !call.exists_in(self.version) {
-                return Err(PeerError::Refused(format!("version {} has no {}", self.version, call.name())));
+                return Err(PeerError::Unsupported { version: self.version, request: call.name() });
             }
             match self.attempt(call, Body::empty(), None).await {
                 Ok(coming) => return Ok(coming),

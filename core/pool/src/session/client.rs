@@ -209,6 +209,9 @@ impl Peer for Remote {
     }
 
     async fn timestamp(&mut self) -> Result<i64, PeerError> {
+        if !self.version.has_timestamps() {
+            return Err(PeerError::Unsupported { version: self.version, request: "GETTIMESTAMP" });
+        }
         match self.ask(&Message::GetTimestamp).await? {
             Message::Timestamp(time) => Ok(time),
             other => Err(self.nonsense(&other)),
