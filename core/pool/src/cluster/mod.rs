@@ -7,10 +7,11 @@
 //! | --- | --- |
 //! | [`upload`] | an object on its way to several nodes, whose offsets may differ |
 //! | [`clocks`] | limits of removals, by a node's own clock |
-//! | [`located`] | which repository has which object |
+//! | [`located`], [`directory`] | which repository has which object; a log of that on a disk |
 //! | [`recorded`] | a single repository behind the gateway, whose doings the log learns of |
 
 pub mod clocks;
+pub mod directory;
 pub mod located;
 pub mod recorded;
 pub mod upload;
@@ -30,7 +31,7 @@ use crate::message::AssociatedFile;
 use crate::peer::{Download, Lock, Offer, Outcome, Peer, PeerError, Verdict};
 use crate::uuid::Uuid;
 use crate::version::Version;
-use located::Located;
+use located::{Located, record_all};
 use upload::Fanout;
 
 /// A node of a cluster.
@@ -70,15 +71,17 @@ impl Cluster {
     }
 
     /// The nodes to read from, by their places: those that are said to have the object, the cheapest first, those of one
-    /// cost in an order that chance decides (§8.3).
-    async fn sources(&mut self, key: &Key) -> Vec<usize> {
-        let holders = self.settings.located.holders(key).await;
+    /// cost in an order that chance decides (§8.3). The others follow if the log may not know all.
+    async fn sources(&mut self, key: &Key) -> Result<Vec<usize>, PeerError> {
+        let located = &self.settings.located;
+        let holders = located.holders(key).await?;
+        let is_said = |node: &Node| holders.contains(node.peer.uuid());
         let mut sources: Vec<_> = self.nodes.iter().enumerate().collect();
-        sources.retain(|(_, node)| holders.contains(node.peer.uuid()));
+        sources.retain(|(_, node)| is_said(node) || !located.is_complete());
         let chance: [u8; 32] = self.runtime.entropy();
         let order = |place: usize| chance[place % chance.len()];
-        sources.sort_by_key(|(place, node)| (node.cost, order(*place), *place));
-        sources.into_iter().map(|(place, _)| place).collect()
+        sources.sort_by_key(|(place, node)| (!is_said(node), node.cost, order(*place), *place));
+        Ok(sources.into_iter().map(|(place, _)| place).collect())
     }
 
     /// Has every node do something, so many at a time, and gathers what came of it. A node that takes too long has failed.
@@ -160,7 +163,7 @@ impl Peer for Cluster {
     }
 
     async fn check_present(&mut self, key: &Key) -> Result<bool, PeerError> {
-        for place in self.sources(key).await {
+        for place in self.sources(key).await? {
             let Some(node) = self.nodes.get_mut(place) else { continue };
             let uuid = node.peer.uuid().clone();
             let asked = node.peer.check_present(key);
@@ -208,9 +211,7 @@ impl Peer for Cluster {
                 }
             }
         }
-        for uuid in &outcome.also {
-            self.settings.located.record(key, uuid, false).await;
-        }
+        record_all(&*self.settings.located, key, &outcome.also, false).await?;
         match refusal {
             Some(text) if outcome.also.is_empty() => Err(PeerError::Refused(text)),
             _ => Ok(outcome),
@@ -228,7 +229,7 @@ impl Peer for Cluster {
         key: &Key,
     ) -> Result<Box<dyn Download + 'a>, PeerError> {
         let (runtime, patience) = (self.runtime.clone(), self.settings.patience);
-        let sources = self.sources(key).await;
+        let sources = self.sources(key).await?;
         let mut nodes: BTreeMap<_, _> = self.nodes.iter_mut().enumerate().collect();
         for node in sources.into_iter().filter_map(|place| nodes.remove(&place)) {
             let uuid = node.peer.uuid().clone();
@@ -247,7 +248,7 @@ impl Peer for Cluster {
     }
 
     async fn put<'a>(&'a mut self, file: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
-        let holders = self.settings.located.holders(key).await;
+        let holders = self.settings.located.holders(key).await?;
         let lacks = |node: &Node| !holders.contains(node.peer.uuid());
         let some_lack_it = self.nodes.iter().any(lacks);
         let chosen = self.nodes.iter_mut().filter(|node| !some_lack_it || lacks(node));

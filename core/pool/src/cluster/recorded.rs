@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::located::Located;
+use super::located::{Located, record_all};
 use crate::key::Key;
 use crate::message::AssociatedFile;
 use crate::peer::{Download, Lock, Offer, Outcome, Peer, PeerError, Upload, Verdict};
@@ -41,11 +41,10 @@ struct Entry {
 }
 
 impl Entry {
-    async fn write(&self, done: bool, also: &BTreeSet<Uuid>) {
-        let itself = Some(&self.repository).filter(|repository| done && !repository.is_cluster());
-        for repository in itself.into_iter().chain(also) {
-            self.located.record(&self.key, repository, self.present).await;
-        }
+    async fn write(&self, done: bool, also: &BTreeSet<Uuid>) -> Result<(), PeerError> {
+        let itself = done.then_some(&self.repository);
+        let repositories = also.iter().chain(itself).cloned().collect();
+        record_all(&*self.located, &self.key, &repositories, self.present).await
     }
 }
 
@@ -70,7 +69,7 @@ impl Peer for Recorded {
     async fn remove(&mut self, key: &Key, before: Option<i64>) -> Result<Outcome, PeerError> {
         let entry = self.entry(key, false);
         let outcome = self.peer.remove(key, before).await?;
-        entry.write(outcome.done, &outcome.also).await;
+        entry.write(outcome.done, &outcome.also).await?;
         Ok(outcome)
     }
 
@@ -91,7 +90,7 @@ impl Peer for Recorded {
         let entry = self.entry(key, true);
         Ok(match self.peer.put(file, key).await? {
             Offer::AlreadyHave(also) => {
-                entry.write(true, &also).await;
+                entry.write(true, &also).await?;
                 Offer::AlreadyHave(also)
             }
             Offer::From(offset, upload) => Offer::From(offset, Box::new(RecordedUpload { upload, entry })),
@@ -124,13 +123,13 @@ impl Upload for RecordedUpload<'_> {
 
     async fn finish(self: Box<Self>, verdict: Verdict) -> Result<Outcome, PeerError> {
         let outcome = self.upload.finish(verdict).await?;
-        self.entry.write(outcome.done, &outcome.also).await;
+        self.entry.write(outcome.done, &outcome.also).await?;
         Ok(outcome)
     }
 
     async fn is_present(self: Box<Self>) -> Result<Outcome, PeerError> {
         let outcome = self.upload.is_present().await?;
-        self.entry.write(outcome.done, &outcome.also).await;
+        self.entry.write(outcome.done, &outcome.also).await?;
         Ok(outcome)
     }
 

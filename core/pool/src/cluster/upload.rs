@@ -10,6 +10,7 @@ use futures::future::{BoxFuture, join_all};
 use futures::stream::{self, StreamExt};
 use runtime::{Runtime, reached, relapse};
 
+use super::located::record_all;
 use super::{Settings, in_time};
 use crate::key::Key;
 use crate::message::AssociatedFile;
@@ -73,9 +74,7 @@ impl<'a> Fanout<'a> {
                 }
             }
         }
-        for uuid in &have {
-            settings.located.record(key, uuid, true).await;
-        }
+        record_all(&*settings.located, key, &have, true).await?;
         let Some(least) = nodes.iter().map(|node| node.offset).min() else {
             return match (have.is_empty(), trouble) {
                 (false, Some(error)) if relapse!("annex-L10") => Err(error),
@@ -143,9 +142,7 @@ impl<'a> Fanout<'a> {
                 outcome.also.insert(uuid);
             }
         }
-        for uuid in &outcome.also {
-            settings.located.record(&key, uuid, true).await;
-        }
+        record_all(&*settings.located, &key, &outcome.also, true).await?;
         Ok(outcome)
     }
 }

@@ -87,7 +87,7 @@ impl Repository {
 }
 
 /// Work on the disk, as a job.
-async fn job<T: Send + 'static>(
+pub(crate) async fn job<T: Send + 'static>(
     runtime: &Runtime,
     kind: &'static str,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -99,7 +99,7 @@ async fn job<T: Send + 'static>(
 }
 
 /// What a disk says of what is not there, as none.
-fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+pub(crate) fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         found => found.map(Some),
