@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use runtime::{Runtime, Scope, reached, relapse};
 
+use crate::cluster::clocks;
 use crate::idle::Idle;
 use crate::key::Key;
 use crate::message::AssociatedFile;
@@ -252,11 +253,19 @@ impl Peer for Pooled {
     }
 
     async fn remove(&mut self, key: &Key, before: Option<i64>) -> Result<Outcome, PeerError> {
+        let now = clocks::now(&self.pool.runtime);
+        let remote = self.connected().await?;
+        if !remote.version().has_timestamps() && before.is_some_and(|limit| now >= limit) {
+            return Ok(Outcome::of(false));
+        }
         // Never again: whether it was done the first time would be lost.
-        self.connected().await?.remove(key, before).await
+        remote.remove(key, before).await
     }
 
     async fn timestamp(&mut self) -> Result<i64, PeerError> {
+        if !self.connected().await?.version().has_timestamps() {
+            return Ok(clocks::now(&self.pool.runtime));
+        }
         match self.connected().await?.timestamp().await {
             Err(error) if self.may_repeat(&error) => self.connected().await?.timestamp().await,
             answer => answer,

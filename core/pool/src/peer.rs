@@ -33,7 +33,8 @@ pub trait Peer: Send {
     /// Removes the object; `before`: only if the peer's clock is below that. Done when it was not there.
     async fn remove(&mut self, key: &Key, before: Option<i64>) -> Result<Outcome, PeerError>;
 
-    /// Whole seconds of the peer's monotonic clock.
+    /// Whole seconds of a monotonic clock that limits of removals are by: the peer's own, or, when its version has no
+    /// limits, that of whoever asks it.
     async fn timestamp(&mut self) -> Result<i64, PeerError>;
 
     /// Begins to send the object from `offset` on.
@@ -130,14 +131,6 @@ pub enum PeerError {
     /// The peer said why it does not do this. It can be asked again.
     #[error("{0}")]
     Refused(String),
-    /// The version that is spoken with the peer has no such request: nothing was asked of it.
-    #[error("version {version} has no {request}")]
-    Unsupported {
-        /// The version.
-        version: Version,
-        /// What would have been asked.
-        request: &'static str,
-    },
     /// The peer could not be reached: nothing was asked of it.
     #[error("cannot connect to {uuid}: {why}")]
     Unreachable {
@@ -171,13 +164,6 @@ impl Outcome {
     /// Done, or not, and nowhere else.
     pub fn of(done: bool) -> Outcome {
         Outcome { done, also: BTreeSet::new() }
-    }
-}
-
-impl PeerError {
-    /// Whether the peer can be asked something else on the same connection.
-    pub fn leaves_the_connection(&self) -> bool {
-        matches!(self, PeerError::Refused(_) | PeerError::Unsupported { .. })
     }
 }
 

@@ -705,12 +705,8 @@ async fn our_client_asks_everything_in_every_version() {
         assert!(!site.repository.peer().remove(&key(HELLO), None).await.unwrap().done);
         lock.unlock().await.unwrap();
         assert!(peer.lock(&key(EMPTY)).await.unwrap().is_none());
-        if version.has_timestamps() {
-            let time = peer.timestamp().await.unwrap();
-            assert!(!peer.remove(&key(HELLO), Some(time - 1)).await.unwrap().done);
-        } else {
-            assert!(matches!(peer.timestamp().await, Err(PeerError::Unsupported { .. })));
-        }
+        let time = peer.timestamp().await.unwrap();
+        assert!(!peer.remove(&key(HELLO), Some(time - 1)).await.unwrap().done);
         assert!(peer.remove(&key(HELLO), None).await.unwrap().done);
         let Offer::From(0, upload) = peer.put(&AssociatedFile::default(), &key(EMPTY)).await.unwrap() else {
             panic!("it is wanted")

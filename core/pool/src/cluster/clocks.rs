@@ -3,8 +3,15 @@
 //! A client sets a limit by the gateway's clock. Before a node is asked to remove an object it is asked for its time, and
 //! then given as much longer as is left of the limit. That is done each time: a node that was started anew has another
 //! clock than it had when the client asked for the time, and over HTTP there is no session to remember anything in.
+//!
+//! A peer whose version has no limits is asked by our own clock, and not at all when it is too late (§7.2).
 
-use runtime::relapse;
+use runtime::{Runtime, relapse};
+
+/// Our own clock, in whole seconds.
+pub fn now(runtime: &Runtime) -> i64 {
+    i64::try_from(runtime.boot_time().as_secs()).unwrap_or(i64::MAX)
+}
 
 /// The limit by the clock of a node that has just said that it is `theirs`; then our own clock was `own`, by which the
 /// limit is `before`. All in seconds. Since our clock was looked at last, what passed in between makes the limit shorter.

@@ -95,7 +95,7 @@ impl Cluster {
             asked.push(Box::pin(async move {
                 let uuid = node.peer.uuid().clone();
                 let answer = in_time(runtime, patience, &uuid, ask(&mut *node.peer)).await;
-                if answer.as_ref().is_err_and(|error| !error.leaves_the_connection()) {
+                if answer.as_ref().is_err_and(|error| !matches!(error, PeerError::Refused(_))) {
                     node.peer.close().await;
                 }
                 (uuid, answer)
@@ -119,8 +119,7 @@ pub(crate) async fn in_time<T>(
     runtime.timeout(patience, answer).await.map_err(late)?
 }
 
-/// Removes an object from a node, if the gateway's clock is below `before`. A node whose version knows no limits is asked as
-/// long as it is not too late here (§7.2).
+/// Removes an object from a node, if the gateway's clock is below `before`.
 async fn remove_before(
     runtime: &Runtime,
     node: &mut dyn Peer,
@@ -128,20 +127,11 @@ async fn remove_before(
     before: Option<i64>,
 ) -> Result<Outcome, PeerError> {
     let Some(before) = before else { return node.remove(key, None).await };
-    match node.timestamp().await {
-        Ok(theirs) => match clocks::limit(theirs, now(runtime), before) {
-            Some(limit) => node.remove(key, Some(limit)).await,
-            None => Err(PeerError::Refused(format!("the clock of {} makes no sense", node.uuid()))),
-        },
-        Err(PeerError::Unsupported { .. }) if now(runtime) < before => node.remove(key, None).await,
-        Err(PeerError::Unsupported { .. }) => Ok(Outcome::of(false)),
-        Err(error) => Err(error),
+    let theirs = node.timestamp().await?;
+    match clocks::limit(theirs, clocks::now(runtime), before) {
+        Some(limit) => node.remove(key, Some(limit)).await,
+        None => Err(PeerError::Refused(format!("the clock of {} makes no sense", node.uuid()))),
     }
-}
-
-/// The gateway's own clock, in whole seconds.
-fn now(runtime: &Runtime) -> i64 {
-    i64::try_from(runtime.boot_time().as_secs()).unwrap_or(i64::MAX)
 }
 
 #[async_trait]
@@ -219,7 +209,7 @@ impl Peer for Cluster {
     }
 
     async fn timestamp(&mut self) -> Result<i64, PeerError> {
-        Ok(now(&self.runtime))
+        Ok(clocks::now(&self.runtime))
     }
 
     async fn get<'a>(

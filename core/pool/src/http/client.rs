@@ -23,6 +23,7 @@ use super::io::Io;
 use super::request::{Call, Request};
 use super::site::Site;
 use super::text::base64;
+use crate::cluster::clocks;
 use crate::key::Key;
 use crate::message::AssociatedFile;
 use crate::peer::{Download, Lock, Offer, Outcome, Peer, PeerError, Upload, Verdict};
@@ -110,7 +111,7 @@ impl HttpRemote {
         let asked_in = self.version;
         loop {
             if !call.exists_in(self.version) {
-                return Err(PeerError::Unsupported { version: self.version, request: call.name() });
+                return Err(PeerError::Refused(format!("version {} has no {}", self.version, call.name())));
             }
             match self.attempt(call, Body::empty(), None).await {
                 Ok(coming) => return Ok(coming),
@@ -231,6 +232,13 @@ impl HttpRemote {
         self.runtime.timeout(PATIENCE, work).await.map_err(|elapsed| self.lost(elapsed))
     }
 
+    fn removed(&self, answer: Answer) -> Result<Outcome, PeerError> {
+        match answer {
+            Answer::Removed(outcome) => Ok(outcome),
+            _ => Err(self.nonsense("remove")),
+        }
+    }
+
     fn lost(&self, why: impl ToString) -> PeerError {
         PeerError::Lost { uuid: self.site.server.clone(), why: why.to_string() }
     }
@@ -279,26 +287,32 @@ impl Peer for HttpRemote {
     }
 
     async fn remove(&mut self, key: &Key, before: Option<i64>) -> Result<Outcome, PeerError> {
-        let timed = before.map(|time| Call::RemoveBefore(key.clone(), time));
-        let answer = match timed.filter(|_| self.version.has_timestamps()) {
-            Some(timed) => match self.ask(timed).await {
-                // It turned out to be too old: it is asked as any old peer is.
-                Err(_) if !self.version.has_timestamps() => self.ask(Call::Remove(key.clone())).await?,
-                answered => answered?,
-            },
-            None => self.ask(Call::Remove(key.clone())).await?,
-        };
-        match answer {
-            Answer::Removed(outcome) => Ok(outcome),
-            _ => Err(self.nonsense("remove")),
+        if let Some(limit) = before {
+            if self.version.has_timestamps() {
+                match self.ask(Call::RemoveBefore(key.clone(), limit)).await {
+                    Err(_) if !self.version.has_timestamps() => {}
+                    answered => return self.removed(answered?),
+                }
+            }
+            // It is, or has turned out to be, too old for limits: they are by our clock.
+            if clocks::now(&self.runtime) >= limit {
+                return Ok(Outcome::of(false));
+            }
         }
+        let answer = self.ask(Call::Remove(key.clone())).await?;
+        self.removed(answer)
     }
 
     async fn timestamp(&mut self) -> Result<i64, PeerError> {
-        match self.ask(Call::GetTimestamp).await? {
-            Answer::Timestamp(time) => Ok(time),
-            _ => Err(self.nonsense("gettimestamp")),
+        if self.version.has_timestamps() {
+            match self.ask(Call::GetTimestamp).await {
+                Ok(Answer::Timestamp(time)) => return Ok(time),
+                Ok(_) => return Err(self.nonsense("gettimestamp")),
+                Err(_) if !self.version.has_timestamps() => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(clocks::now(&self.runtime))
     }
 
     async fn get<'a>(

@@ -210,7 +210,7 @@ impl Peer for Remote {
 
     async fn timestamp(&mut self) -> Result<i64, PeerError> {
         if !self.version.has_timestamps() {
-            return Err(PeerError::Unsupported { version: self.version, request: "GETTIMESTAMP" });
+            return Err(PeerError::Refused(format!("version {} has no clocks", self.version)));
         }
         match self.ask(&Message::GetTimestamp).await? {
             Message::Timestamp(time) => Ok(time),

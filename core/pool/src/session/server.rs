@@ -248,7 +248,6 @@ async fn reply(wire: &mut Wire, answer: Result<Message, PeerError>) -> Result<()
     match answer {
         Ok(message) => wire.send(&message).await?,
         Err(PeerError::Refused(text)) => wire.send(&Message::error(&text)).await?,
-        Err(error @ PeerError::Unsupported { .. }) => wire.send(&Message::error(&error.to_string())).await?,
         Err(error) => return Err(error.into()),
     }
     Ok(())
