@@ -8,11 +8,12 @@ use pool::message::Message;
 use pool::uuid::Uuid;
 use pool::version::Version;
 
-use super::line::{Got, Line, Lost};
+use super::line::{Got, Line, Lost, Speak};
 use super::link::Far;
 use super::model::Since;
 use super::oracle;
 use super::stage::Stage;
+use super::web::Web;
 use super::workload::{Body, ClientPlan, Object, Step, What};
 
 /// How long a client waits for the end of a request, besides what it takes its own time for.
@@ -26,7 +27,7 @@ pub struct Client {
     number: u64,
     plan: ClientPlan,
     limit: usize,
-    line: Option<(Line, Option<usize>)>,
+    line: Option<(Box<dyn Speak>, Option<usize>)>,
 }
 
 /// What a request came to, and how much trouble there had been when it began, with each who has to do with it.
@@ -60,7 +61,8 @@ impl Client {
             Some((line, node)) if node == step.node => Some(line),
             _ => None,
         };
-        let request = request(self.stage.clone(), self.number, self.plan.version, line, step.clone());
+        let door = Door { client: self.number, newest: self.plan.version, http: self.plan.http };
+        let request = request(self.stage.clone(), door, line, step.clone());
         let operation = self.stage.world.operation("request", nth, request);
         let patience = PATIENCE + Duration::from_millis(step.hold_ms);
         match self.stage.script.timeout(patience, operation).await {
@@ -193,24 +195,31 @@ enum Told {
     Nothing,
 }
 
+/// How a client comes to the gateway.
+struct Door {
+    client: u64,
+    newest: u64,
+    http: bool,
+}
+
 /// Makes a request, on a connection that is there or on a new one.
 async fn request(
     stage: Arc<Stage>,
-    client: u64,
-    newest: u64,
-    line: Option<Line>,
+    door: Door,
+    line: Option<Box<dyn Speak>>,
     step: Step,
-) -> Result<(Line, Told), Lost> {
+) -> Result<(Box<dyn Speak>, Told), Lost> {
     let mut kept = None;
     if let Some(mut line) = line
         && !line.is_over().await?
     {
         kept = Some(line);
     }
-    let newest = Version::new(newest).unwrap_or(Version::MAX);
-    let mut line = match kept {
+    let newest = Version::new(door.newest).unwrap_or(Version::MAX);
+    let mut line: Box<dyn Speak> = match kept {
         Some(line) => line,
-        None => Line::meet(stage.knock(client, step.node), newest).await?,
+        None if door.http => Box::new(Web::new(stage.clone(), door.client, step.node, newest)),
+        None => Box::new(Line::meet(stage.knock(door.client, step.node), newest).await?),
     };
     let Object { key, content } = &stage.objects[step.object];
     let told = match step.what {
@@ -225,7 +234,7 @@ async fn request(
         },
         What::Put => {
             let under_way = UnderWay::put(&stage, step.object);
-            let answer = line.put(key, content, step.body, step.pieces).await?;
+            let answer = line.put(key, content, step.body, step.pieces, step.leaves).await?;
             under_way.ended();
             match answer {
                 Message::Success | Message::AlreadyHave => Told::Stored(step.node.into_iter().collect()),
@@ -242,9 +251,9 @@ async fn request(
                 Some(node) => [node].into(),
                 None => (0..stage.nodes.len()).collect(),
             };
-            remove(&stage, &mut line, &step, nodes, None).await?
+            remove(&stage, &mut *line, &step, nodes, None).await?
         }
-        What::RemoveBefore => remove_before(&stage, &mut line, &step).await?,
+        What::RemoveBefore => remove_before(&stage, &mut *line, &step).await?,
         What::Lock => return hold(&stage, line, &step).await,
     };
     Ok((line, told))
@@ -253,7 +262,7 @@ async fn request(
 /// Removes an object that is on these nodes.
 async fn remove(
     stage: &Arc<Stage>,
-    line: &mut Line,
+    line: &mut dyn Speak,
     step: &Step,
     nodes: BTreeSet<usize>,
     before: Option<i64>,
@@ -281,12 +290,12 @@ async fn remove(
 }
 
 /// Asks for the time, waits, and removes the object if it is not too late by then.
-async fn remove_before(stage: &Arc<Stage>, line: &mut Line, step: &Step) -> Result<Told, Lost> {
+async fn remove_before(stage: &Arc<Stage>, line: &mut dyn Speak, step: &Step) -> Result<Told, Lost> {
     let all: BTreeSet<_> = match step.node {
         Some(node) => [node].into(),
         None => (0..stage.nodes.len()).collect(),
     };
-    if !line.version.has_timestamps() {
+    if !line.version().has_timestamps() {
         return remove(stage, line, step, all, None).await;
     }
     let time = match line.ask(&Message::GetTimestamp).await? {
@@ -305,7 +314,11 @@ async fn remove_before(stage: &Arc<Stage>, line: &mut Line, step: &Step) -> Resu
 }
 
 /// Locks an object, and keeps it for a while.
-async fn hold(stage: &Arc<Stage>, mut line: Line, step: &Step) -> Result<(Line, Told), Lost> {
+async fn hold(
+    stage: &Arc<Stage>,
+    mut line: Box<dyn Speak>,
+    step: &Step,
+) -> Result<(Box<dyn Speak>, Told), Lost> {
     let key = stage.objects[step.object].key.clone();
     let until = stage.script.now() + RETENTION;
     match line.ask(&Message::LockContent(key)).await? {
@@ -322,7 +335,7 @@ async fn hold(stage: &Arc<Stage>, mut line: Line, step: &Step) -> Result<(Line, 
         return Err(Lost::Gone("the client hangs up with a lock".into()));
     }
     stage.model().unlocks(step.object, lock);
-    line.say(&Message::UnlockContent).await?;
+    line.unlock().await?;
     Ok((line, Told::Nothing))
 }
 

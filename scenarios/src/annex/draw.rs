@@ -19,6 +19,8 @@ pub struct Menu {
     pub deeds: u64,
     /// How many clients there are at the most.
     pub clients: u64,
+    /// How many clients of eight speak HTTP.
+    pub http: u64,
 }
 
 /// Bytes of objects: of one piece, and of several.
@@ -41,7 +43,8 @@ impl Menu {
         let nodes: Vec<_> = (0..*dice.weighted(&[(2, 1), (5, 2), (2, 3)])).map(|_| node(dice, old)).collect();
         let sizes = std::array::from_fn(|_| *dice.weighted(&SIZES));
         let scene = Scene::draw(dice, self, nodes.len(), &sizes);
-        let clients = (0..dice.between(1, self.clients)).map(|_| scene.client(dice, old)).collect();
+        let clients =
+            (0..dice.between(1, self.clients)).map(|_| scene.client(dice, old, self.http)).collect();
         let deeds = match dice.chance(self.deeds, 8) {
             true => (0..dice.between(1, 3)).map(|_| scene.deed(dice)).collect(),
             false => Vec::new(),
@@ -53,6 +56,9 @@ impl Menu {
             nodes,
             clients,
             deeds,
+            // Where nobody speaks HTTP nothing is drawn for it.
+            workers: if self.http > 0 { dice.between(1, 3) as usize } else { 1 },
+            locks: if self.http > 0 { dice.between(1, 3) as usize } else { 1 },
         };
         let knobs = Knobs { job_us: *dice.weighted(&[(3, 0), (1, 100), (1, 5_000)]) };
         let faults = self.faults(dice, workload.nodes.len() as u64, workload.clients.len() as u64);
@@ -98,7 +104,11 @@ impl Menu {
         disk: &["process-crash", "power-loss", "slow-disk"],
         deeds: 3,
         clients: 4,
+        http: 0,
     };
+
+    /// Clients that speak HTTP, and some that do not.
+    pub const HTTP: Menu = Menu { clients: 6, http: 7, ..Menu::ALL };
 }
 
 /// What the people of a case have in common.
@@ -136,9 +146,10 @@ impl Scene {
         }
     }
 
-    fn client(&self, dice: &mut Dice, old: bool) -> ClientPlan {
+    fn client(&self, dice: &mut Dice, old: bool, http: u64) -> ClientPlan {
         let version = version(dice, old);
-        ClientPlan { version, steps: (0..dice.between(1, 6)).map(|_| self.step(dice)).collect() }
+        let http = http > 0 && dice.chance(http, 8);
+        ClientPlan { version, http, steps: (0..dice.between(1, 6)).map(|_| self.step(dice)).collect() }
     }
 
     fn step(&self, dice: &mut Dice) -> Step {

@@ -1,5 +1,6 @@
 //! A client's connection to the gateway, spoken on by hand: what a client is told is judged as it was said.
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use pool::key::Key;
 use pool::message::{AssociatedFile, Message};
@@ -9,11 +10,39 @@ use pool::wire::{Received, Wire};
 use super::oracle;
 use super::workload::Body;
 
+/// A client's way to speak with the gateway. Requests and answers are messages, in whatever form they go.
+#[async_trait]
+pub trait Speak: Send {
+    /// The version that is spoken.
+    fn version(&self) -> Version;
+
+    /// Whether the gateway has gone, after saying nothing unasked.
+    async fn is_over(&mut self) -> Answered<bool>;
+
+    /// Asks for something, and hears what is said.
+    async fn ask(&mut self, request: &Message) -> Answered<Message>;
+
+    /// Gets an object from `offset` on; none when the gateway refuses that.
+    async fn get(&mut self, offset: u64, key: &Key) -> Answered<Result<Got, Message>>;
+
+    /// Puts an object, or something else, in so many pieces. `leaves`: a client that sends too little hangs up.
+    async fn put(
+        &mut self,
+        key: &Key,
+        content: &Bytes,
+        body: Body,
+        pieces: u64,
+        leaves: bool,
+    ) -> Answered<Message>;
+
+    /// Gives up the lock that was asked for last.
+    async fn unlock(&mut self) -> Answered<()>;
+}
+
 /// A connection to the gateway.
 pub struct Line {
     wire: Wire,
-    /// The version that is spoken.
-    pub version: Version,
+    version: Version,
 }
 
 /// What went wrong with a request, or its connection.
@@ -33,11 +62,12 @@ pub struct Got {
     pub valid: Option<bool>,
 }
 
-type Answer<T> = Result<T, Lost>;
+/// What was heard.
+pub type Answered<T> = Result<T, Lost>;
 
 impl Line {
     /// Meets the gateway, and agrees on a version.
-    pub async fn meet(wire: Wire, newest: Version) -> Answer<Line> {
+    pub async fn meet(wire: Wire, newest: Version) -> Answered<Line> {
         let mut line = Line { wire, version: Version::V0 };
         match line.hear().await? {
             Message::AuthSuccess(_) => {}
@@ -57,21 +87,40 @@ impl Line {
         Ok(line)
     }
 
-    /// Whether the gateway has gone, after saying nothing unasked.
-    pub async fn is_over(&mut self) -> Answer<bool> {
+    async fn say(&mut self, message: &Message) -> Answered<()> {
+        self.wire.send(message).await.map_err(gone)
+    }
+
+    async fn hear(&mut self) -> Answered<Message> {
+        match self.wire.receive().await.map_err(gone)? {
+            Received::Message(message) => {
+                oracle::replies::check_word(&message, self.version).map_err(Lost::Wrong)?;
+                Ok(message)
+            }
+            Received::Unknown => Err(Lost::Wrong("the gateway says what is no message".into())),
+            Received::End => Err(Lost::Gone("the gateway has hung up".into())),
+        }
+    }
+}
+
+#[async_trait]
+impl Speak for Line {
+    fn version(&self) -> Version {
+        self.version
+    }
+
+    async fn is_over(&mut self) -> Answered<bool> {
         let over = self.wire.is_stale().await;
         oracle::replies::check_silent(self.wire.is_quiet()).map_err(Lost::Wrong)?;
         Ok(over)
     }
 
-    /// Asks for something, and hears what is said.
-    pub async fn ask(&mut self, request: &Message) -> Answer<Message> {
+    async fn ask(&mut self, request: &Message) -> Answered<Message> {
         self.say(request).await?;
         self.hear().await
     }
 
-    /// Gets an object from `offset` on; none when the gateway refuses that.
-    pub async fn get(&mut self, offset: u64, key: &Key) -> Answer<Result<Got, Message>> {
+    async fn get(&mut self, offset: u64, key: &Key) -> Answered<Result<Got, Message>> {
         let request = Message::Get(offset as i64, AssociatedFile::default(), key.clone());
         let length = match self.ask(&request).await? {
             Message::Data(length) => length,
@@ -96,8 +145,14 @@ impl Line {
         Ok(Ok(Got { bytes, valid }))
     }
 
-    /// Puts an object, or something else, in so many pieces.
-    pub async fn put(&mut self, key: &Key, content: &Bytes, body: Body, pieces: u64) -> Answer<Message> {
+    async fn put(
+        &mut self,
+        key: &Key,
+        content: &Bytes,
+        body: Body,
+        pieces: u64,
+        _: bool,
+    ) -> Answered<Message> {
         let offset = match self.ask(&Message::Put(AssociatedFile::default(), key.clone())).await? {
             Message::PutFrom(offset) => usize::try_from(offset).unwrap_or(usize::MAX),
             answer => return Ok(answer),
@@ -134,20 +189,8 @@ impl Line {
         self.hear().await
     }
 
-    /// Says something.
-    pub async fn say(&mut self, message: &Message) -> Answer<()> {
-        self.wire.send(message).await.map_err(gone)
-    }
-
-    async fn hear(&mut self) -> Answer<Message> {
-        match self.wire.receive().await.map_err(gone)? {
-            Received::Message(message) => {
-                oracle::replies::check_word(&message, self.version).map_err(Lost::Wrong)?;
-                Ok(message)
-            }
-            Received::Unknown => Err(Lost::Wrong("the gateway says what is no message".into())),
-            Received::End => Err(Lost::Gone("the gateway has hung up".into())),
-        }
+    async fn unlock(&mut self) -> Answered<()> {
+        self.say(&Message::UnlockContent).await
     }
 }
 

@@ -9,7 +9,7 @@
 //! | [`play`] | plays a case: everybody, then quiet, then the oracles |
 //! | [`stage`] | the gateway and its nodes, through their lives |
 //! | [`link`], [`near`] | byte streams between them, and what becomes of bytes |
-//! | [`client`], [`mod@line`] | who asks for something, and how that is said |
+//! | [`client`], [`mod@line`], [`web`] | who asks for something, and how that is said |
 //! | [`model`] | what must be there, given what clients were told |
 //! | [`oracle`] | the checkers, one per file |
 
@@ -22,6 +22,7 @@ pub mod near;
 pub mod oracle;
 pub mod play;
 pub mod stage;
+pub mod web;
 pub mod workload;
 
 use std::sync::Arc;
@@ -40,11 +41,18 @@ pub struct AnnexScenario {
 }
 
 /// Every annex scenario.
-pub static SCENARIOS: [&dyn Scenario; 1] = [&AnnexScenario {
-    name: "annex-cluster",
-    about: "clients of a cluster, and of its nodes: all requests, links and nodes that fail, crashes",
-    menu: Menu::ALL,
-}];
+pub static SCENARIOS: [&dyn Scenario; 2] = [
+    &AnnexScenario {
+        name: "annex-cluster",
+        about: "clients of a cluster, and of its nodes: all requests, links and nodes that fail, crashes",
+        menu: Menu::ALL,
+    },
+    &AnnexScenario {
+        name: "annex-http",
+        about: "the same over HTTP: few workers, slow clients, locks that outlast their requests",
+        menu: Menu::HTTP,
+    },
+];
 
 impl Scenario for AnnexScenario {
     fn name(&self) -> &'static str {

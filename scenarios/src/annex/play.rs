@@ -41,7 +41,8 @@ pub async fn play(case: Arc<Case>, world: World) {
     stage.model().settle();
     stage.check_disks();
     stage.check_quiet(workload.idle);
-    probe(&stage, workload.idle).await;
+    let http = workload.clients.iter().any(|client| client.http);
+    probe(&stage, workload.idle, http).await;
     stage.script.sleep(Duration::from_secs(1)).await;
     stage.check_disks();
     stage.check_quiet(workload.idle);
@@ -66,8 +67,9 @@ async fn befall(stage: Arc<Stage>, deeds: Vec<Deed>) {
 }
 
 /// All is well: whoever comes now must be served.
-async fn probe(stage: &Arc<Stage>, limit: usize) {
-    let mut client = Client::new(stage.clone(), LAST, ClientPlan { version: 4, steps: Vec::new() }, limit);
+async fn probe(stage: &Arc<Stage>, limit: usize, http: bool) {
+    let mut client =
+        Client::new(stage.clone(), LAST, ClientPlan { version: 4, http, steps: Vec::new() }, limit);
     let requests = [What::Put, What::Get, What::Check, What::Remove, What::Put, What::Get];
     let steps = (0..OBJECTS).flat_map(|object| requests.map(|what| Step { what, object, ..Step::default() }));
     for (nth, step) in steps.enumerate() {

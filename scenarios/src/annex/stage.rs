@@ -3,15 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use pool::Peer;
 use pool::cluster::located::MemoryLog;
+use pool::cluster::recorded::Recorded;
 use pool::cluster::{Cluster, Node, Settings};
 use pool::connections::{Connections, Dial};
+use pool::http::Peers;
+use pool::http::access::Access;
+use pool::http::server::{Config, Server};
 use pool::mode::Mode;
 use pool::peer::PeerError;
 use pool::repository::Repository;
@@ -26,6 +30,7 @@ use runtime::{Runtime, Scope};
 use seedgrid::case::Case;
 use seedgrid::fault::{DiskEffect, Fault};
 use seedgrid::world::{Actor, World};
+use tokio::io::DuplexStream;
 use tokio::sync::Notify;
 
 use super::link::{Far, link};
@@ -37,8 +42,12 @@ use crate::storage::stage::lock;
 
 /// Where a node has its objects.
 const ROOT: &str = "srv/annex";
+/// The name of the cluster.
+const CLUSTER: &str = "cluster";
 /// How long a node's process is down after a crash.
 const DOWN: Duration = Duration::from_secs(1);
+/// How long the gateway waits for a client that speaks HTTP. Of several that are slow, one after the other has a worker.
+const WEB_PATIENCE: Duration = Duration::from_secs(17);
 /// How long the gateway waits for a node.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -64,6 +73,7 @@ pub struct Stage {
     pub gateway: Actor,
     sessions: Scope,
     settings: Settings,
+    web: OnceLock<Server>,
     healing: Notify,
     /// How often a link went wrong, by who is at its end, and links that stand still.
     troubles: Mutex<BTreeMap<Far, u64>>,
@@ -71,6 +81,8 @@ pub struct Stage {
     /// Links to nodes whose near end is there.
     near_ends: Arc<AtomicU64>,
     model: Mutex<Model>,
+    /// How many locks the gateway may hold for clients that speak HTTP.
+    locks: usize,
     /// Disks fail now and then.
     sick: bool,
 }
@@ -114,7 +126,7 @@ impl Stage {
         });
         let settings =
             Settings { jobs: workload.jobs, patience: PATIENCE, located: Arc::new(MemoryLog::default()) };
-        Arc::new(Stage {
+        let stage = Arc::new(Stage {
             scope: script.scope(),
             links: world.actor("links").runtime().scope(),
             sessions: gateway.runtime().scope(),
@@ -129,10 +141,23 @@ impl Stage {
             near_ends: Arc::default(),
             model: Mutex::default(),
             sick: case.faults.iter().any(fails),
+            web: OnceLock::new(),
+            locks: workload.locks,
             gateway,
             script,
             world,
-        })
+        });
+        let access = Access { anybody: Some(Mode::ReadWrite), ..Access::default() };
+        let config = Config {
+            jobs: workload.workers,
+            locked_files: workload.locks,
+            patience: WEB_PATIENCE,
+            access,
+            ..Config::default()
+        };
+        let behind = Behind(Arc::downgrade(&stage));
+        stage.web.get_or_init(|| Server::new(stage.gateway.runtime(), behind, config));
+        stage
     }
 
     /// The model. Keep it no longer than for a moment.
@@ -224,18 +249,40 @@ impl Stage {
         let (near, far) = link(self, Far::Client(client));
         let stage = self.clone();
         self.sessions.spawn("session", client, async move {
-            // Two clients at a time come by one name, and use each other's connections.
-            let name = uuid(&format!("client{}", client / 2));
-            let mut peer: Box<dyn Peer> = match node {
-                Some(node) => stage.pooled(node, name),
-                None => stage.cluster(name),
-            };
+            let mut peer = stage.behind(node, stage.name_of_client(client));
             let manner =
                 Manner { mode: Mode::ReadWrite, version: Version::MAX, proxy: true, own: uuid("gateway") };
             let ended = serve(&mut Wire::new(Box::new(near)), &mut *peer, &manner).await;
             tracing::debug!(target: "session", client, ?ended);
         });
         Wire::new(Box::new(far))
+    }
+
+    /// A client's connection to the gateway's HTTP server.
+    pub fn visit(self: &Arc<Self>, client: u64) -> DuplexStream {
+        let (near, far) = link(self, Far::Client(client));
+        if let Some(server) = self.web.get() {
+            server.attach(Box::new(near));
+        }
+        far
+    }
+
+    /// By what name a client comes: two at a time come by one, and use each other's connections.
+    pub fn name_of_client(&self, client: u64) -> Uuid {
+        uuid(&format!("client{}", client / 2))
+    }
+
+    /// The name of a node, or of the cluster.
+    pub fn name_of(&self, node: Option<usize>) -> Uuid {
+        node.map_or_else(|| uuid(CLUSTER), |node| self.nodes[node].uuid.clone())
+    }
+
+    /// A node, or the cluster, as a client reaches it through the gateway.
+    fn behind(self: &Arc<Self>, node: Option<usize>, client: Uuid) -> Box<dyn Peer> {
+        match node {
+            Some(node) => Box::new(Recorded::new(self.pooled(node, client), self.settings.located.clone())),
+            None => self.cluster(client),
+        }
     }
 
     fn pooled(self: &Arc<Self>, node: usize, client: Uuid) -> Box<dyn Peer> {
@@ -247,7 +294,7 @@ impl Stage {
         let nodes = (0..self.nodes.len())
             .map(|node| Node { cost: 100, peer: self.pooled(node, client.clone()) })
             .collect();
-        let name = uuid("cluster");
+        let name = uuid(CLUSTER);
         Box::new(Cluster::new(self.gateway.runtime(), name, self.settings.clone(), nodes))
     }
 
@@ -296,6 +343,13 @@ impl Stage {
         let idle = oracle::capacity::check_quiet(self.connections.counts(), near_ends, limit as u64);
         self.judge("capacity", idle);
         self.judge("capacity", oracle::capacity::check_sessions("the gateway", self.sessions.len() as u64));
+        if let Some(server) = self.web.get() {
+            let room = server.room_for_locks();
+            self.judge(
+                "capacity",
+                oracle::capacity::check_web(server.busy(), server.tasks(), self.locks - room),
+            );
+        }
         let quiet = |node: &NodeHost| lock(&node.repository).as_ref().is_none_or(Repository::is_quiet);
         for node in &self.nodes {
             self.judge("capacity", oracle::capacity::check_repository(&node.uuid, quiet(node)));
@@ -331,6 +385,17 @@ impl NodeHost {
             }
             _ => false,
         }
+    }
+}
+
+/// What is behind the gateway, for those who come over HTTP.
+struct Behind(Weak<Stage>);
+
+impl Peers for Behind {
+    fn peer(&self, server: &Uuid, client: &Uuid, _: &BTreeSet<Uuid>, _: Version) -> Option<Box<dyn Peer>> {
+        let stage = self.0.upgrade()?;
+        let node = stage.nodes.iter().position(|node| node.uuid == *server);
+        (node.is_some() || server.as_str() == CLUSTER).then(|| stage.behind(node, client.clone()))
     }
 }
 

@@ -15,6 +15,12 @@ pub struct AnnexWorkload {
     pub idle: usize,
     /// With how many nodes one request may be busy at a time.
     pub jobs: usize,
+    /// How many requests the gateway serves over HTTP at a time.
+    #[serde(default = "one")]
+    pub workers: usize,
+    /// How many locks it holds for clients that speak HTTP.
+    #[serde(default = "one")]
+    pub locks: usize,
     /// The nodes of the cluster.
     #[serde(rename = "node", default)]
     pub nodes: Vec<NodePlan>,
@@ -43,6 +49,9 @@ pub struct NodePlan {
 pub struct ClientPlan {
     /// The newest version that it speaks.
     pub version: u64,
+    /// It speaks HTTP.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub http: bool,
     /// What it does.
     #[serde(rename = "step", default)]
     pub steps: Vec<Step>,
@@ -109,13 +118,15 @@ pub enum Body {
     /// All of it.
     #[default]
     Whole,
-    /// Less than it has announced: it hangs up in the middle.
+    /// Less than it has announced: it hangs up in the middle, or, over HTTP, says that this was all.
     Short,
     /// As many bytes, of which the last is wrong, as valid ones.
     Wrong,
-    /// It announces more than the object has, sends some of that as well, and hangs up.
+    /// It announces more than the object has, sends some of that as well, and hangs up; over HTTP, it sends more than it has
+    /// announced.
     Excess,
-    /// Nothing, and says that this is not valid: it only wants to know the offset.
+    /// Nothing, and says that this is not valid: it only wants to know the offset. Over HTTP nothing either, from further
+    /// on than is wanted.
     Nothing,
 }
 
@@ -188,6 +199,10 @@ impl Body {
     fn is_whole(&self) -> bool {
         *self == Body::Whole
     }
+}
+
+fn one() -> usize {
+    1
 }
 
 fn is_zero(number: &u64) -> bool {
