@@ -292,7 +292,7 @@ impl Peer for Pooled {
         };
         Ok(match answer? {
             Answer::AlreadyHave(also) => Offer::AlreadyHave(also),
-            Answer::From(offset) => Offer::From(offset, self.present()?.uploading()),
+            Answer::From(offset) => Offer::From(offset, self.present()?.uploading(key)),
         })
     }
 

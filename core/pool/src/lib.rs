@@ -11,6 +11,7 @@
 //! | [`workers`] | how many requests are served at a time |
 //! | [`cluster`] | several repositories that are one to their clients |
 //! | [`connections`], [`idle`] | peers elsewhere, and their connections, kept to be used again |
+//! | [`patient`] | a peer that is not waited for for ever |
 //! | [`mode`] | what clients may do |
 
 pub mod cluster;
@@ -21,6 +22,7 @@ pub mod idle;
 pub mod key;
 pub mod message;
 pub mod mode;
+pub mod patient;
 pub mod peer;
 pub mod repository;
 pub mod session;

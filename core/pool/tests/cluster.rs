@@ -447,7 +447,7 @@ async fn every_pair_of_answers_to_an_offer_comes_to_something() {
 async fn a_node_that_stops_in_the_midst_of_an_object_holds_nobody_for_ever() {
     let log = Arc::new(MemoryLog::default());
     for name in ["n0", "n1"] {
-        log.record(&key(), &uuid(name), true).await;
+        log.record(&key(), &uuid(name), true).await.unwrap();
     }
     // The cheaper one fails before it sends anything, so the other is asked.
     let nodes = [("n0", Reply::Lose), ("n1", Reply::Stall)].into_iter().enumerate();

@@ -17,6 +17,7 @@ use pool::http::Peers;
 use pool::http::access::Access;
 use pool::http::server::{Config, Server};
 use pool::mode::Mode;
+use pool::patient::Patient;
 use pool::peer::PeerError;
 use pool::repository::Repository;
 use pool::repository::layout::Layout;
@@ -280,7 +281,10 @@ impl Stage {
     /// A node, or the cluster, as a client reaches it through the gateway.
     fn behind(self: &Arc<Self>, node: Option<usize>, client: Uuid) -> Box<dyn Peer> {
         match node {
-            Some(node) => Box::new(Recorded::new(self.pooled(node, client), self.settings.located.clone())),
+            Some(node) => {
+                let patient = Patient::new(self.gateway.runtime(), PATIENCE, self.pooled(node, client));
+                Box::new(Recorded::new(Box::new(patient), self.settings.located.clone()))
+            }
             None => self.cluster(client),
         }
     }

@@ -109,7 +109,8 @@ impl Web {
                 None => Err(Lost::Wrong(format!("{name} is answered with {}", text.escape_ascii()))),
             },
             500 | 502 | 503 => Ok(Err(Message::error(&String::from_utf8_lossy(&text)))),
-            408 => Err(Lost::Gone("the gateway has waited long enough".into())),
+            // The body did not come, or not to its end.
+            400 | 408 => Err(Lost::Gone(String::from_utf8_lossy(&text).into_owned())),
             status => Err(Lost::Wrong(format!("{name} has status {status}: {}", text.escape_ascii()))),
         }
     }

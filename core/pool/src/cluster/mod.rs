@@ -17,7 +17,6 @@ pub mod recorded;
 pub mod upload;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +27,7 @@ use runtime::{Runtime, reached};
 
 use crate::key::Key;
 use crate::message::AssociatedFile;
+use crate::patient::Patient;
 use crate::peer::{Download, Lock, Offer, Outcome, Peer, PeerError, Verdict};
 use crate::uuid::Uuid;
 use crate::version::Version;
@@ -65,7 +65,12 @@ pub struct Cluster {
 
 impl Cluster {
     /// The cluster of these nodes.
-    pub fn new(runtime: Runtime, uuid: Uuid, settings: Settings, mut nodes: Vec<Node>) -> Cluster {
+    pub fn new(runtime: Runtime, uuid: Uuid, settings: Settings, nodes: Vec<Node>) -> Cluster {
+        let patient = |Node { cost, peer }| {
+            let peer = Patient::new(runtime.clone(), settings.patience, peer);
+            Node { cost, peer: Box::new(peer) }
+        };
+        let mut nodes: Vec<_> = nodes.into_iter().map(patient).collect();
         nodes.sort_by_key(|node| node.cost);
         Cluster { uuid, runtime, settings, nodes, version: Version::V0 }
     }
@@ -84,17 +89,17 @@ impl Cluster {
         Ok(sources.into_iter().map(|(place, _)| place).collect())
     }
 
-    /// Has every node do something, so many at a time, and gathers what came of it. A node that takes too long has failed.
+    /// Has every node do something, so many at a time, and gathers what came of it.
     async fn all<T: Send>(
         &mut self,
         ask: impl for<'a> Fn(&'a mut dyn Peer) -> BoxFuture<'a, Result<T, PeerError>> + Sync,
     ) -> Vec<(Uuid, Result<T, PeerError>)> {
-        let (runtime, patience, ask) = (&self.runtime, self.settings.patience, &ask);
+        let ask = &ask;
         let mut asked: Vec<BoxFuture<'_, (Uuid, Result<T, PeerError>)>> = Vec::new();
         for node in &mut self.nodes {
             asked.push(Box::pin(async move {
                 let uuid = node.peer.uuid().clone();
-                let answer = in_time(runtime, patience, &uuid, ask(&mut *node.peer)).await;
+                let answer = ask(&mut *node.peer).await;
                 if answer.as_ref().is_err_and(|error| !matches!(error, PeerError::Refused(_))) {
                     node.peer.close().await;
                 }
@@ -106,17 +111,6 @@ impl Cluster {
         answers.sort_by(|(one, _), (other, _)| one.cmp(other));
         answers
     }
-}
-
-/// Waits for a node's answer, but not for ever.
-pub(crate) async fn in_time<T>(
-    runtime: &Runtime,
-    patience: Duration,
-    uuid: &Uuid,
-    answer: impl Future<Output = Result<T, PeerError>>,
-) -> Result<T, PeerError> {
-    let late = |_| PeerError::Lost { uuid: uuid.clone(), why: "it did not answer in time".into() };
-    runtime.timeout(patience, answer).await.map_err(late)?
 }
 
 /// Removes an object from a node, if the gateway's clock is below `before`.
@@ -155,9 +149,7 @@ impl Peer for Cluster {
     async fn check_present(&mut self, key: &Key) -> Result<bool, PeerError> {
         for place in self.sources(key).await? {
             let Some(node) = self.nodes.get_mut(place) else { continue };
-            let uuid = node.peer.uuid().clone();
-            let asked = node.peer.check_present(key);
-            match in_time(&self.runtime, self.settings.patience, &uuid, asked).await {
+            match node.peer.check_present(key).await {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}
                 Err(_) => node.peer.close().await,
@@ -218,19 +210,16 @@ impl Peer for Cluster {
         file: &AssociatedFile,
         key: &Key,
     ) -> Result<Box<dyn Download + 'a>, PeerError> {
-        let (runtime, patience) = (self.runtime.clone(), self.settings.patience);
         let sources = self.sources(key).await?;
         let mut nodes: BTreeMap<_, _> = self.nodes.iter_mut().enumerate().collect();
         for node in sources.into_iter().filter_map(|place| nodes.remove(&place)) {
-            let uuid = node.peer.uuid().clone();
-            let asked = node.peer.check_present(key);
             // A log that is out of date must not hide the object (§8.3): the next one is asked.
-            if in_time(&runtime, patience, &uuid, asked).await != Ok(true) {
+            if node.peer.check_present(key).await != Ok(true) {
                 reached!("cluster: a node does not have what the log says it has");
                 continue;
             }
-            if let Ok(download) = in_time(&runtime, patience, &uuid, node.peer.get(offset, file, key)).await {
-                return Ok(Box::new(InTime { runtime, patience, uuid, download }));
+            if let Ok(download) = node.peer.get(offset, file, key).await {
+                return Ok(download);
             }
             reached!("cluster: a node fails before it sends an object");
         }
@@ -243,7 +232,7 @@ impl Peer for Cluster {
         let some_lack_it = self.nodes.iter().any(lacks);
         let chosen = self.nodes.iter_mut().filter(|node| !some_lack_it || lacks(node));
         let chosen: Vec<_> = chosen.map(|node| &mut node.peer).collect();
-        Fanout::offer(&self.runtime, &self.settings, chosen, file, key).await
+        Fanout::offer(&self.settings, chosen, file, key).await
     }
 
     fn is_reusable(&self) -> bool {
@@ -254,33 +243,6 @@ impl Peer for Cluster {
         for node in &mut self.nodes {
             node.peer.close().await;
         }
-    }
-}
-
-/// An object from a node that must get on with it.
-struct InTime<'a> {
-    runtime: Runtime,
-    patience: Duration,
-    uuid: Uuid,
-    download: Box<dyn Download + 'a>,
-}
-
-#[async_trait]
-impl Download for InTime<'_> {
-    fn length(&self) -> u64 {
-        self.download.length()
-    }
-
-    async fn next(&mut self) -> Result<Option<bytes::Bytes>, PeerError> {
-        in_time(&self.runtime, self.patience, &self.uuid, self.download.next()).await
-    }
-
-    async fn verdict(&mut self) -> Result<Verdict, PeerError> {
-        in_time(&self.runtime, self.patience, &self.uuid, self.download.verdict()).await
-    }
-
-    async fn end(self: Box<Self>, received: bool) -> Result<(), PeerError> {
-        in_time(&self.runtime, self.patience, &self.uuid, self.download.end(received)).await
     }
 }
 

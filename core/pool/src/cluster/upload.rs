@@ -2,16 +2,15 @@
 //! sends from the least offset on, and each node gets what it lacks.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::{self, StreamExt};
-use runtime::{Runtime, reached, relapse};
+use runtime::{reached, relapse};
 
+use super::Settings;
 use super::located::record_all;
-use super::{Settings, in_time};
 use crate::key::Key;
 use crate::message::AssociatedFile;
 use crate::peer::{Offer, Outcome, Peer, PeerError, Upload, Verdict};
@@ -19,7 +18,6 @@ use crate::uuid::Uuid;
 
 /// An upload to several nodes.
 pub struct Fanout<'a> {
-    runtime: Runtime,
     settings: Settings,
     key: Key,
     /// Those that have not failed.
@@ -41,18 +39,16 @@ impl<'a> Fanout<'a> {
     /// # Errors
     /// No node wants it, and none has it.
     pub async fn offer(
-        runtime: &Runtime,
         settings: &Settings,
         peers: Vec<&'a mut Box<dyn Peer>>,
         file: &AssociatedFile,
         key: &Key,
     ) -> Result<Offer<'a>, PeerError> {
-        let patience = settings.patience;
         let mut asked: Vec<BoxFuture<'_, (Uuid, Result<Offer<'a>, PeerError>)>> = Vec::new();
         for peer in peers {
             asked.push(Box::pin(async move {
                 let uuid = peer.uuid().clone();
-                let offer = in_time(runtime, patience, &uuid, peer.put(file, key)).await;
+                let offer = peer.put(file, key).await;
                 (uuid, offer)
             }));
         }
@@ -83,13 +79,7 @@ impl<'a> Fanout<'a> {
                 (true, None) => Err(PeerError::Refused("the cluster has no nodes".into())),
             };
         };
-        let fanout = Fanout {
-            runtime: runtime.clone(),
-            settings: settings.clone(),
-            key: key.clone(),
-            nodes,
-            at: least,
-        };
+        let fanout = Fanout { settings: settings.clone(), key: key.clone(), nodes, at: least };
         Ok(Offer::From(least, Box::new(fanout)))
     }
 
@@ -98,12 +88,7 @@ impl<'a> Fanout<'a> {
         &mut self,
         step: impl for<'b> Fn(&'b mut Receiver<'a>) -> BoxFuture<'b, Result<(), PeerError>> + Sync,
     ) -> Result<(), PeerError> {
-        let (runtime, patience, step) = (&self.runtime, self.settings.patience, &step);
-        let steps = self.nodes.iter_mut().map(|node| async move {
-            let uuid = node.uuid.clone();
-            in_time(runtime, patience, &uuid, step(node)).await
-        });
-        let mut results = join_all(steps).await.into_iter();
+        let mut results = join_all(self.nodes.iter_mut().map(step)).await.into_iter();
         let mut last = None;
         self.nodes.retain(|node| match results.next() {
             Some(Err(error)) => {
@@ -125,14 +110,10 @@ impl<'a> Fanout<'a> {
         self,
         finish: impl Fn(Box<dyn Upload + 'a>) -> BoxFuture<'a, Result<Outcome, PeerError>>,
     ) -> Result<Outcome, PeerError> {
-        let Fanout { runtime, settings, key, nodes, .. } = self;
-        let patience: Duration = settings.patience;
+        let Fanout { settings, key, nodes, .. } = self;
         let ends = nodes.into_iter().map(|Receiver { uuid, upload, .. }| {
-            let (finished, runtime) = (finish(upload), &runtime);
-            async move {
-                let ended = in_time(runtime, patience, &uuid, finished).await;
-                (uuid, ended)
-            }
+            let finished = finish(upload);
+            async move { (uuid, finished.await) }
         });
         let mut outcome = Outcome::of(false);
         for (uuid, ended) in join_all(ends).await {
@@ -182,10 +163,8 @@ impl Upload for Fanout<'_> {
     }
 
     async fn withdraw(self: Box<Self>) -> Result<(), PeerError> {
-        for Receiver { uuid, upload, .. } in self.nodes {
-            // Whoever has gone has nothing to be told.
-            let _ = in_time(&self.runtime, self.settings.patience, &uuid, upload.withdraw()).await;
-        }
+        // Whoever has gone has nothing to be told.
+        let _ = join_all(self.nodes.into_iter().map(|node| node.upload.withdraw())).await;
         Ok(())
     }
 }

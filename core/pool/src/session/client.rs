@@ -130,8 +130,8 @@ impl Remote {
     }
 
     /// The object that is wanted.
-    pub(crate) fn uploading(&mut self) -> Box<dyn Upload + '_> {
-        Box::new(RemoteUpload { remote: self })
+    pub(crate) fn uploading(&mut self, key: &Key) -> Box<dyn Upload + '_> {
+        Box::new(RemoteUpload { remote: self, key: key.clone() })
     }
 
     async fn ask(&mut self, request: &Message) -> Result<Message, PeerError> {
@@ -231,7 +231,7 @@ impl Peer for Remote {
     async fn put<'a>(&'a mut self, file: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
         Ok(match self.ask_put(file, key).await? {
             Answer::AlreadyHave(also) => Offer::AlreadyHave(also),
-            Answer::From(offset) => Offer::From(offset, self.uploading()),
+            Answer::From(offset) => Offer::From(offset, self.uploading(key)),
         })
     }
 
@@ -303,6 +303,7 @@ impl Download for RemoteDownload<'_> {
 
 struct RemoteUpload<'a> {
     remote: &'a mut Remote,
+    key: Key,
 }
 
 #[async_trait]
@@ -336,9 +337,16 @@ impl Upload for RemoteUpload<'_> {
         Ok(outcome)
     }
 
-    async fn withdraw(self: Box<Self>) -> Result<(), PeerError> {
-        self.remote.send(&Message::error("it is not sent after all")).await?;
-        self.remote.wire.settle();
+    async fn withdraw(mut self: Box<Self>) -> Result<(), PeerError> {
+        // Waits until the peer has heard it: the object can be offered again, on whatever connection.
+        if self.remote.version.has_verdict() {
+            self.begin(0).await?;
+            self.finish(Verdict::Invalid).await?;
+        } else {
+            self.remote.send(&Message::error("it is not sent after all")).await?;
+            self.remote.wire.settle();
+            self.remote.check_present(&self.key).await?;
+        }
         Ok(())
     }
 }
