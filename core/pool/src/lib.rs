@@ -12,10 +12,12 @@
 //! | [`cluster`] | several repositories that are one to their clients |
 //! | [`connections`], [`idle`] | peers elsewhere, and their connections, kept to be used again |
 //! | [`patient`] | a peer that is not waited for for ever |
+//! | [`gateway`] | nodes and clusters that are reached through one place |
 //! | [`mode`] | what clients may do |
 
 pub mod cluster;
 pub mod connections;
+pub mod gateway;
 pub mod hash;
 pub mod http;
 pub mod idle;

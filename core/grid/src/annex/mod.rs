@@ -2,6 +2,7 @@
 
 mod ask;
 mod p2pstdio;
+mod proxy;
 mod serve;
 
 use clap::Subcommand;
@@ -21,6 +22,7 @@ pub struct Annex {
 enum Command {
     P2pstdio(p2pstdio::P2pstdio),
     Serve(serve::Serve),
+    Proxy(proxy::Proxy),
     Get(ask::Get),
     Put(ask::Put),
     Check(ask::Check),
@@ -33,6 +35,7 @@ impl Annex {
         match self.command {
             Command::P2pstdio(serve) => serve.run(runtime).await,
             Command::Serve(serve) => serve.run(runtime, json).await,
+            Command::Proxy(proxy) => proxy.run(runtime, json).await,
             Command::Get(get) => get.run(runtime, json).await,
             Command::Put(put) => put.run(runtime).await,
             Command::Check(check) => check.run(runtime).await,

@@ -46,7 +46,7 @@ impl P2pstdio {
 }
 
 /// What the environment allows, as for the real program: read-only wins.
-fn mode() -> Mode {
+pub fn mode() -> Mode {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
     match (set("GIT_ANNEX_SHELL_READONLY"), set("GIT_ANNEX_SHELL_APPENDONLY")) {
         (true, _) => Mode::ReadOnly,

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pool::http::Server;
 use pool::http::access::{Access, User};
 use pool::http::server::Config;
+use pool::http::{Peers, Server};
 use pool::mode::Mode;
 use pool::repository::Repository;
 use pool::uuid::Uuid;
@@ -38,6 +38,13 @@ pub struct Serve {
     #[arg(long, value_name = "UUID", value_parser = super::uuid)]
     uuid: Uuid,
 
+    #[command(flatten)]
+    listening: Listening,
+}
+
+/// Where to listen, how much to do at a time, and who may do what.
+#[derive(clap::Args)]
+pub struct Listening {
     /// Where to listen; port 0 picks a free one.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9417")]
     bind: SocketAddr,
@@ -74,27 +81,42 @@ pub struct Serve {
 
 impl Serve {
     pub async fn run(self, runtime: Runtime, json: bool) -> Result<Answer, Failure> {
-        let access = self.access()?;
+        let access = self.listening.access()?;
         let opened = Repository::open(runtime.clone(), self.uuid.clone(), &self.directory).await;
         let repository =
             opened.map_err(Failure::usage(format!("cannot use {}", self.directory.display())))?;
+        self.listening.serve(runtime, access, repository, &[self.uuid], json).await
+    }
+}
+
+impl Listening {
+    /// Serves until Ctrl-C, and says first where `served` can be found.
+    pub async fn serve(
+        self,
+        runtime: Runtime,
+        access: Access,
+        peers: impl Peers + 'static,
+        served: &[Uuid],
+        json: bool,
+    ) -> Result<Answer, Failure> {
         let (jobs, locked_files) = (self.jobs as usize, self.lockedfiles as usize);
         let mut server =
-            Server::new(runtime, repository, Config { jobs, locked_files, access, ..Config::default() });
+            Server::new(runtime, peers, Config { jobs, locked_files, access, ..Config::default() });
         let address = server.listen(self.bind).await;
         let address = address.map_err(Failure::usage(format!("cannot listen at {}", self.bind)))?;
-        let url = format!("annex+http://{address}/git-annex/{}", self.uuid);
-        print(match json {
-            true => format!("{}\n", json!({ "url": url, "uuid": self.uuid.as_str() })),
-            false => format!("{url}\n"),
-        })?;
+        let line = |uuid: &Uuid| match (format!("annex+http://{address}/git-annex/{uuid}"), json) {
+            (url, true) => format!("{}\n", json!({ "url": url, "uuid": uuid.as_str() })),
+            (url, false) => format!("{url}\n"),
+        };
+        print(served.iter().map(line).collect())?;
         tokio::signal::ctrl_c().await.map_err(Failure::failed("cannot wait for Ctrl-C"))?;
         let drained = server.close(DRAIN).await;
         let text = if drained { "" } else { "requests were ended early\n" };
         Ok(Answer::new(text.into(), json!({ "ok": true, "drained": drained })))
     }
 
-    fn access(&self) -> Result<Access, Failure> {
+    /// Who may do what.
+    pub fn access(&self) -> Result<Access, Failure> {
         let anybody = match (self.wideopen, self.unauth_appendonly, self.unauth_readonly) {
             (true, ..) => Some(Mode::ReadWrite),
             (_, true, _) => Some(Mode::AppendOnly),

@@ -53,6 +53,11 @@ pub trait Peers: Send + Sync {
         bypass: &BTreeSet<Uuid>,
         version: Version,
     ) -> Option<Box<dyn Peer>>;
+
+    /// The gateway that requests pass here, to which they must not come back; none where nothing is passed on.
+    fn gateway(&self) -> Option<&Uuid> {
+        None
+    }
 }
 
 impl Peers for Repository {

@@ -126,7 +126,8 @@ pub(super) async fn reach(service: &Service, request: &Request) -> Result<Box<dy
     let peer = client.and_then(|client| service.peers.peer(server, client, bypass, *version));
     let mut peer =
         peer.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "there is no such repository here"))?;
-    match peer.begin(*version, bypass).await {
+    let bypass = bypass.iter().chain(service.peers.gateway()).cloned().collect();
+    match peer.begin(*version, &bypass).await {
         Ok(_) => Ok(peer),
         Err(error) => {
             give_up(service, peer).await;
