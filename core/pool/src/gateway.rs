@@ -14,6 +14,7 @@ use crate::cluster::{Cluster, Node, Settings};
 use crate::connections::{Connections, Dial};
 use crate::http::site::Site;
 use crate::http::{HttpRemote, Peers};
+use crate::patient::Patient;
 use crate::repository::Repository;
 use crate::uuid::Uuid;
 use crate::version::Version;
@@ -88,6 +89,7 @@ impl Gateway {
     pub fn peer(&self, server: &Uuid, client: &Uuid) -> Option<Box<dyn Peer>> {
         let Some(nodes) = self.clusters.get(server) else {
             let alone = self.reach(self.members.get(server)?, client);
+            let alone = Box::new(Patient::new(self.runtime.clone(), self.settings.patience, alone));
             return Some(Box::new(Recorded::new(alone, self.settings.located.clone())));
         };
         let members = nodes.iter().filter_map(|node| self.members.get(node));
