@@ -36,6 +36,7 @@ def main():
             our_client(place)
             their_client_over_http(place)
             their_client_over_ssh(place)
+            their_client_and_our_gateway(Behind(root / "behind"))
         finally:
             # The real program makes its objects read-only.
             subprocess.run(["chmod", "-R", "u+w", folder], check=False)
@@ -139,20 +140,117 @@ def their_client_over_http(place):
 def their_client_over_ssh(place):
     """A stand-in for ssh starts our `p2pstdio`, and the real shell for everything else."""
     objects = place.root / "ssh-objects"
-    shim = place.root / "shim"
-    shim.mkdir()
-    script(shim / "git-annex-shell", f"""
-        [ "$1" = p2pstdio ] && exec '{GRID}' annex p2pstdio '{objects}' --uuid {place.uuid}
-        exec '{BIN}/git-annex-shell' "$@"
-        """)
-    script(shim / "fakessh", """
-        for a in "$@"; do last=$a; done
-        exec sh -c "$last"
-        """)
-    place.env |= {"PATH": f"{shim}:{place.env['PATH']}", "GIT_SSH": str(shim / "fakessh"), "GIT_ANNEX_USE_GIT_SSH": "1"}
+    place.env |= place.stand_in_for_ssh(f'''[ "$1" = p2pstdio ] && exec '{GRID}' annex p2pstdio '{objects}' --uuid {place.uuid}''')
     place.clone(f"ssh://localhost{place.root}/gw", "ssh-user")
     exercise(place, "ssh-user", objects)
     conformance(place, "ssh-user", "over ssh")
+
+
+def their_client_and_our_gateway(place):
+    """`grid annex proxy` in front of a repository of the real program, one of ours, and a cluster of both."""
+    with our_gateway(place):
+        place.clone("gw", "user", annexUrl=f"{place.base}/")
+        for remote in ["origin-node1", "origin-node2", "origin-mycluster"]:
+            conformance(place, "user", f"over HTTP through our gateway to {remote}", remote)
+        through_the_gateway(place, "user")
+        one_node_gone(place, "user")
+        same_lines_to_both_gateways(place)
+        # Another process is the gateway of each session over ssh; all of them have one location log.
+        place.env |= place.stand_in_for_ssh(
+            f'''[ "$1" = p2pstdio ] && exec '{GRID}' annex proxy p2pstdio '{place.config}' "$3" --uuid "$5"''')
+        place.clone(f"ssh://localhost{place.root}/gw", "ssh-user")
+        conformance(place, "ssh-user", "over ssh through our gateway to origin-mycluster", "origin-mycluster")
+        through_the_gateway(place, "ssh-user")
+    # Nobody is left who speaks for a node.
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = cmdline.read_bytes()
+        except OSError:
+            continue  # it has just gone
+        expect(b"p2pstdio" not in words or str(place.root).encode() not in words, f"a node's program is left: {words}")
+    held("no program of a node outlives our gateway")
+
+
+def through_the_gateway(place, user):
+    """What people do with a cluster and its nodes."""
+    folder = place.root / user
+    place.annex(user, "get", "--from", "origin", *FILES)
+    place.annex(user, "copy", "--to", "origin-mycluster", *FILES)
+    for name in FILES:
+        expect(place.on_nodes(name) == (True, True), f"{user}: {name} is not on both nodes: {place.on_nodes(name)}")
+    place.annex(user, "drop", *FILES)
+    place.annex(user, "get", "--from", "origin-mycluster", *FILES)
+    for name, content in FILES.items():
+        expect((folder / name).read_bytes() == content, f"{user}: {name} came back different")
+    for remote in ["origin-mycluster", "origin-node1", "origin-node2"]:
+        place.annex(user, "fsck", "--from", remote, *FILES)
+    # One node's copy goes while the others are locked: over their own names, and with a limit in time.
+    place.annex(user, "drop", "small.txt")
+    place.annex(user, "drop", "--from", "origin-node1", "small.txt")
+    expect(place.on_nodes("small.txt") == (False, True), f"{user}: it was to go from one node")
+    place.annex(user, "get", "--from", "origin-mycluster", "small.txt")
+    place.annex(user, "copy", "--to", "origin-node1", "small.txt")
+    place.annex(user, "drop", "small.txt")
+    # Only the gateway's own repository keeps it: that one is locked meanwhile.
+    place.annex(user, "drop", "--from", "origin-mycluster", *FILES)
+    for name in FILES:
+        expect(place.on_nodes(name) == (False, False), f"{user}: {name} has not gone from all nodes")
+    place.try_annex(user, "get", "--from", "origin-mycluster", "small.txt")
+    expect(not (folder / "small.txt").exists(), f"{user}: the cluster has what it has not")
+    place.annex(user, "drop", *FILES)
+    held(f"the real client copies, gets, checks and drops through our gateway ({user})")
+
+
+def one_node_gone(place, user):
+    """A node that cannot be reached does not keep the others from taking an object (the real gateway fails)."""
+    (place.root / "node1").rename(place.root / "elsewhere")
+    place.annex(user, "get", "--from", "origin", "big.bin")
+    place.annex(user, "copy", "--to", "origin-mycluster", "big.bin")
+    expect(stored(place.objects, "big.bin"), "the node that is left does not have it")
+    place.annex(user, "drop", "big.bin")
+    place.annex(user, "get", "--from", "origin-mycluster", "big.bin")
+    refused = place.try_annex(user, "drop", "--from", "origin-mycluster", "big.bin")
+    expect(refused.returncode != 0, "it is dropped from a node that is not there")
+    (place.root / "elsewhere").rename(place.root / "node1")
+    place.annex(user, "copy", "--to", "origin-node1", "big.bin")
+    place.annex(user, "drop", "--from", "origin-mycluster", "big.bin")
+    place.annex(user, "drop", "big.bin")
+    held("a node that is gone affects only its own part")
+
+
+def same_lines_to_both_gateways(place):
+    """The same lines to the real gateway and to ours, and the same answers, in every version; the log of each is its own."""
+    real = [BIN / "git-annex-shell", "p2pstdio", place.root / "gw", CLIENT, "--uuid"]
+    ours = [GRID, "annex", "proxy", "p2pstdio", place.config, CLIENT, "--uuid"]
+    content = b"abcdefg"
+    key, none = key_of(content, "k.txt"), key_of(b"nobody has it", "n.txt")
+    lines = 0
+    for version in range(5):
+        hello = [f"VERSION {version}"] if version else []
+        verdict = ["VALID"] if version else []
+        put = [f"PUT a%b {key}", "DATA 7", content, *verdict]
+        script = [
+            *hello, f"CHECKPRESENT {key}", f"GET 0  {key}", "FAILURE", *put, f"CHECKPRESENT {key}", f"PUT  {key}",
+            f"GET 0  {key}", "SUCCESS", f"GET 3  {key}", "SUCCESS", f"GET 7  {key}", "SUCCESS", f"LOCKCONTENT {none}",
+            f"REMOVE {none}", f"REMOVE {key}", f"CHECKPRESENT {key}", f"GET 0  {key}", "FAILURE",
+        ]
+        if version >= 4:
+            script += [f"PUT  {none}", "DATA-PRESENT"]
+        scripts = [(uuid, script) for uuid in [place.cluster, place.node1]]
+        scripts += [(place.cluster, [*hello, f"LOCKCONTENT {none}", "UNLOCKCONTENT"]), (place.cluster, [*hello, "GIBBERISH", "REMOVE x"])]
+        for uuid, script in scripts:
+            answers = [session([*command, uuid], script, place) for command in (real, ours)]
+            expect(answers[0] == answers[1], f"version {version}, {uuid}: the real gateway says\n{answers[0]}\nand ours\n{answers[1]}")
+            lines += len(answers[0])
+    held(f"our gateway and the real one say the same {lines} lines")
+
+
+def session(command, script, place):
+    """What a server says to these lines and bytes. The order of UUIDs does not count."""
+    sent = b"".join(line if isinstance(line, bytes) else f"{line}\n".encode() for line in script)
+    ran = subprocess.run(command, input=sent, env=place.env, capture_output=True, timeout=PATIENCE)
+    sort = lambda line: b" ".join([line.split()[0], *sorted(line.split()[1:])]) if b"-PLUS" in line else line
+    return [sort(line) for line in ran.stdout.splitlines()]
 
 
 def exercise(place, user, objects):
@@ -191,9 +289,9 @@ def exercise(place, user, objects):
     held(f"the real client copies, gets, checks and drops ({user})")
 
 
-def conformance(place, user, how):
+def conformance(place, user, how, remote="origin"):
     """`testremote`: all but the group that wants a remote to become unreachable, which ours cannot."""
-    ran = place.try_annex(user, "testremote", "--fast", "--size", "4kb", "origin")
+    ran = place.try_annex(user, "testremote", "--fast", "--size", "4kb", remote)
     failed, group, passed = set(), "", 0
     for line in ran.stdout.decode(errors="replace").splitlines():
         if re.match(r"^ {2}\S.*$", line):
@@ -285,7 +383,21 @@ def their_server(place):
 
 @contextmanager
 def our_server(place, objects, *options, **environment):
-    command = [GRID, "annex", "serve", objects, "--uuid", place.uuid, "--bind", "127.0.0.1:0", *options]
+    with our_own(place, "serve", objects, "--uuid", place.uuid, *options, **environment) as url:
+        yield url
+
+
+@contextmanager
+def our_gateway(place):
+    with our_own(place, "proxy", "serve", place.config, "--wideopen") as url:
+        place.base = url.rsplit("/", 1)[0]
+        yield
+
+
+@contextmanager
+def our_own(place, *command, **environment):
+    """One of our servers; gives its first URL."""
+    command = [GRID, "annex", *command, "--bind", "127.0.0.1:0"]
     with open(place.root / "serve.log", "ab") as log:
         server = subprocess.Popen(command, env=place.env | environment, stdout=subprocess.PIPE, stderr=log)
     try:
@@ -356,6 +468,20 @@ class Place:
         git(self, name, "remote", "add", "direct", str(self.root / "gw"))
         git(self, name, "fetch", "-q", "direct")
 
+    def stand_in_for_ssh(self, ours):
+        """The environment in which git's ssh runs commands here: what the line `ours` does not take goes to the real shell."""
+        shim = self.root / "shim"
+        shim.mkdir()
+        script(shim / "git-annex-shell", f"""
+            {ours}
+            exec '{BIN}/git-annex-shell' "$@"
+            """)
+        script(shim / "fakessh", """
+            for a in "$@"; do last=$a; done
+            exec sh -c "$last"
+            """)
+        return {"PATH": f"{shim}:{self.env['PATH']}", "GIT_SSH": str(shim / "fakessh"), "GIT_ANNEX_USE_GIT_SSH": "1"}
+
     def annex(self, repository, *arguments):
         return run([BIN / "git-annex", *arguments], self, cwd=self.root / repository)
 
@@ -363,6 +489,60 @@ class Place:
         command = [BIN / "git-annex", *arguments]
         return subprocess.run(
             command, cwd=self.root / repository, env=self.env, capture_output=True, timeout=PATIENCE, stdin=subprocess.DEVNULL)
+
+
+class Behind(Place):
+    """A place whose `gw` is a gateway: to `node1`, to `node2`, and to a cluster of both. In our own configuration of it the
+    first is served by the real program, and the second by ours."""
+
+    def __init__(self, root):
+        root.mkdir()
+        super().__init__(root)
+        for node in ["node1", "node2"]:
+            run(["git", "clone", "-q", root / "gw", root / node], self)
+            self.annex(node, "init", node)
+            git(self, node, "remote", "rm", "origin")
+            git(self, "gw", "remote", "add", node, f"../{node}")
+            git(self, "gw", "fetch", "-q", node)
+        self.annex("gw", "merge")
+        for node in ["node1", "node2"]:
+            git(self, "gw", "config", f"remote.{node}.annex-proxy", "true")
+        self.annex("gw", "updateproxy")
+        self.annex("gw", "initcluster", "mycluster")
+        for node in ["node1", "node2"]:
+            git(self, "gw", "config", f"remote.{node}.annex-cluster-node", "mycluster")
+        self.annex("gw", "updatecluster")
+        config = lambda name: git(self, "gw", "config", name).decode().strip()
+        self.cluster = config("annex.cluster.mycluster")
+        self.node1, self.node2 = config("remote.node1.annex-uuid"), config("remote.node2.annex-uuid")
+        self.objects, self.config = root / "node2-objects", root / "gateway.toml"
+        words = lambda *words: json.dumps([str(word) for word in words])
+        self.config.write_text(f"""
+            uuid = "{self.uuid}"
+            log = "location-log"
+            clusterjobs = 2
+            [[node]]
+            name = "gw"
+            uuid = "{self.uuid}"
+            command = {words(BIN / "git-annex-shell", "p2pstdio", root / "gw", self.uuid)}
+            [[node]]
+            name = "node1"
+            uuid = "{self.node1}"
+            command = {words(BIN / "git-annex-shell", "p2pstdio", root / "node1", self.uuid)}
+            [[node]]
+            name = "node2"
+            uuid = "{self.node2}"
+            command = {words(GRID, "annex", "p2pstdio", self.objects, "--uuid", self.node2)}
+            [[cluster]]
+            uuid = "{self.cluster}"
+            nodes = ["node1", "node2"]
+            """)
+
+    def on_nodes(self, name):
+        """Whether each of the nodes has an object, as their disks tell."""
+        key = key_of(FILES[name], name)
+        real = list((self.root / "node1/.git/annex/objects").glob(f"*/*/{key}/{key}"))
+        return any(path.read_bytes() == FILES[name] for path in real), stored(self.objects, name)
 
 
 def key_of(content, name):
