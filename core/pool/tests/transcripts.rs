@@ -1,9 +1,9 @@
-//! What our server says, against what the real program of 10.20261026 said to the same lines (annex-p2p §17). A line that
-//! begins with `C>` is sent, one that begins with `S>` must come; `<…>` are bytes of an object.
+//! What our server says, against what the real program of 10.20261026 said to the same lines (annex-p2p §17).
 #![allow(clippy::unwrap_used, reason = "a failure here is a failure")]
 
-use std::collections::BTreeMap;
+mod playing;
 
+use playing::play;
 use pool::mode::Mode;
 use pool::repository::Repository;
 use pool::session::server::{Manner, serve};
@@ -11,7 +11,7 @@ use pool::uuid::Uuid;
 use pool::version::Version;
 use pool::wire::Wire;
 use runtime::real::RealWorld;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::duplex;
 
 const K6: &str = "SHA256E-s6--5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03.txt";
 const K4: &str = "SHA256E-s4--edeaaff3f1774ad2888673770c6d64097e391bc362d7d6fb34982ddf0efd18cb.txt";
@@ -48,60 +48,11 @@ impl Server {
             let mut wire = Wire::new(Box::new(server));
             let _ = serve(&mut wire, &mut repository.peer(), &manner).await;
         };
-        let names = BTreeMap::from([("K6", K6), ("K4", K4), ("K11", K11), ("ABSENT", ABSENT)]);
-        let transcript =
-            names.iter().rev().fold(transcript.to_owned(), |text, (name, key)| text.replace(name, key));
+        let names = [("ABSENT", ABSENT), ("K11", K11), ("K4", K4), ("K6", K6)];
         let transcript = format!("S> AUTH-SUCCESS SERVER\n{transcript}");
-        let playing = async {
-            for line in lines(&transcript) {
-                step(&mut client, line).await;
-            }
-            client.shutdown().await.unwrap();
-            let mut rest = String::new();
-            client.read_to_string(&mut rest).await.unwrap();
-            assert_eq!(rest, "", "the server says more than the real one");
-        };
-        futures::join!(serving, playing);
+        futures::join!(serving, play(&mut client, &transcript, &names));
         assert!(self.repository.is_quiet());
     }
-}
-
-/// The lines of a transcript; bytes of an object may have line feeds of their own.
-fn lines(transcript: &str) -> Vec<&str> {
-    let mut lines = Vec::new();
-    let mut rest = transcript;
-    while !rest.is_empty() {
-        let end = match rest[3..].starts_with('<') {
-            true => rest.find('>').and_then(|first| rest[first + 1..].find('>').map(|end| first + end + 2)),
-            false => rest.find('\n'),
-        };
-        let end = end.unwrap_or(rest.len());
-        lines.push(&rest[..end]);
-        rest = rest[end..].trim_start_matches('\n');
-    }
-    lines
-}
-
-async fn step(client: &mut DuplexStream, line: &str) {
-    let (who, said) = line.split_at(3);
-    let said = match said.strip_prefix('<') {
-        Some(bytes) => bytes.strip_suffix('>').unwrap().to_owned(),
-        None => format!("{said}\n"),
-    };
-    if who == "C> " {
-        return client.write_all(said.as_bytes()).await.unwrap();
-    }
-    let mut came = vec![0; said.len()];
-    let read = async {
-        for place in 0..came.len() {
-            if client.read(&mut came[place..=place]).await.unwrap() == 0 {
-                return place;
-            }
-        }
-        came.len()
-    };
-    let length = tokio::time::timeout(std::time::Duration::from_secs(10), read).await.unwrap_or(0);
-    assert_eq!(String::from_utf8_lossy(&came[..length]), said);
 }
 
 /// What versions 1 to 4 have in common.
