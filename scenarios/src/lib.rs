@@ -10,7 +10,7 @@
 //! | [`play`] | plays a case: readers, oracles, healing, closing |
 //! | [`storage`] | the scenarios of a storage server, with rooms of their own |
 //! | [`classic`] | that of a guest in a node's storage directory, likewise |
-//! | [`annex`] | a git-annex gateway and its nodes; not listed yet: it still reports what is no defect |
+//! | [`annex`] | those of a git-annex gateway and its nodes, likewise |
 //! | [`bugs`] | the known bugs that the hunt puts back |
 
 pub mod annex;
@@ -30,15 +30,19 @@ use seedgrid::case::{Scenario, Scenarios};
 /// Every scenario, in the order in which they are listed.
 pub const ALL: Scenarios = Scenarios(&EVERY);
 
-static EVERY: [&dyn Scenario; catalogue::SCENARIOS.len() + storage::SCENARIOS.len()] = {
-    let mut every = [catalogue::SCENARIOS[0]; catalogue::SCENARIOS.len() + storage::SCENARIOS.len()];
-    let mut place = 0;
-    while place < every.len() {
-        every[place] = match place.checked_sub(catalogue::SCENARIOS.len()) {
-            None => catalogue::SCENARIOS[place],
-            Some(place) => storage::SCENARIOS[place],
-        };
-        place += 1;
+static EVERY: [&dyn Scenario; COUNT] = {
+    let mut every = [catalogue::SCENARIOS[0]; COUNT];
+    let (mut place, mut part) = (0, 0);
+    while part < PARTS.len() {
+        let mut within = 0;
+        while within < PARTS[part].len() {
+            every[place] = PARTS[part][within];
+            (place, within) = (place + 1, within + 1);
+        }
+        part += 1;
     }
     every
 };
+
+const COUNT: usize = PARTS[0].len() + PARTS[1].len() + PARTS[2].len();
+const PARTS: [&[&dyn Scenario]; 3] = [&catalogue::SCENARIOS, &storage::SCENARIOS, annex::LISTED];

@@ -102,11 +102,20 @@ impl Connections {
     /// Takes an idle connection that is still sound.
     async fn take(self: &Arc<Self>, kind: &Kind) -> Option<Remote> {
         loop {
-            let mut remote = Returned { pool: self, remote: Some(self.state().idle.take(kind)?) };
-            match remote.is_stale().await && !relapse!("annex-B24") {
-                false => return remote.remote.take(),
-                true => reached!("connections: an idle connection was stale"),
+            let remote = self.state().idle.take(kind)?;
+            if let Some(sound) = self.sound(remote).await {
+                return Some(sound);
             }
+            reached!("connections: an idle connection was stale");
+        }
+    }
+
+    /// The connection, if it can be used for another request. Otherwise it is closed.
+    async fn sound(self: &Arc<Self>, remote: Remote) -> Option<Remote> {
+        let mut returned = Returned { pool: self, remote: Some(remote) };
+        match returned.is_stale().await {
+            false => returned.remote.take(),
+            true => None,
         }
     }
 
@@ -155,6 +164,7 @@ struct Returned<'a> {
 impl Returned<'_> {
     async fn is_stale(&mut self) -> bool {
         match &mut self.remote {
+            Some(remote) if relapse!("annex-B24") => !remote.is_reusable(),
             Some(remote) => remote.is_stale().await,
             None => true,
         }
@@ -175,24 +185,33 @@ pub struct Pooled {
     dial: Arc<dyn Dial>,
     kind: Kind,
     remote: Option<Remote>,
-    /// The connection was made for this peer: that it fails is the peer's doing, not age's.
+    /// The connection was made for this request: that it fails is the peer's doing, not age's.
     fresh: bool,
 }
 
 impl Pooled {
-    /// The connection to ask on. One that is in the middle of something is not asked: it is given up, and another is made.
+    /// The connection to ask on. One that is in the middle of something, or that has gone since the last request, is not
+    /// asked: it is given up, and another is made.
     async fn connected(&mut self) -> Result<&mut Remote, PeerError> {
-        if self.remote.as_ref().is_some_and(|remote| !remote.is_reusable()) {
-            self.let_go();
+        self.fresh = false;
+        if let Some(remote) = self.remote.take() {
+            self.remote = self.pool.sound(remote).await;
         }
         if self.remote.is_none() {
             self.remote = self.pool.take(&self.kind).await;
-            self.fresh = self.remote.is_none();
         }
-        if self.remote.is_none() {
-            self.remote = Some(self.dial.dial(self.kind.newest, &self.kind.bypass).await?);
-            self.pool.state().opened += 1;
+        match self.remote {
+            None => self.anew().await,
+            Some(_) => self.present(),
         }
+    }
+
+    /// A new connection.
+    async fn anew(&mut self) -> Result<&mut Remote, PeerError> {
+        self.fresh = true;
+        self.let_go();
+        self.remote = Some(self.dial.dial(self.kind.newest, &self.kind.bypass).await?);
+        self.pool.state().opened += 1;
         self.present()
     }
 
@@ -211,12 +230,10 @@ impl Pooled {
     }
 
     /// Whether a request that failed can be made again: its connection was an old one, and has gone. Nothing was answered.
-    fn may_repeat(&mut self, error: &PeerError) -> bool {
-        let old = !std::mem::replace(&mut self.fresh, true);
-        let again = old && matches!(error, PeerError::Lost { .. }) && !relapse!("annex-B24");
+    fn may_repeat(&self, error: &PeerError) -> bool {
+        let again = !self.fresh && matches!(error, PeerError::Lost { .. }) && !relapse!("annex-B24");
         if again {
             reached!("connections: a request is made again on a new connection");
-            self.let_go();
         }
         again
     }
@@ -239,14 +256,14 @@ impl Peer for Pooled {
 
     async fn check_present(&mut self, key: &Key) -> Result<bool, PeerError> {
         match self.connected().await?.check_present(key).await {
-            Err(error) if self.may_repeat(&error) => self.connected().await?.check_present(key).await,
+            Err(error) if self.may_repeat(&error) => self.anew().await?.check_present(key).await,
             answer => answer,
         }
     }
 
     async fn lock<'a>(&'a mut self, key: &Key) -> Result<Option<Box<dyn Lock + 'a>>, PeerError> {
         let held = match self.connected().await?.ask_lock(key).await {
-            Err(error) if self.may_repeat(&error) => self.connected().await?.ask_lock(key).await,
+            Err(error) if self.may_repeat(&error) => self.anew().await?.ask_lock(key).await,
             answer => answer,
         };
         Ok(if held? { Some(self.present()?.locked()) } else { None })
@@ -267,7 +284,7 @@ impl Peer for Pooled {
             return Ok(clocks::now(&self.pool.runtime));
         }
         match self.connected().await?.timestamp().await {
-            Err(error) if self.may_repeat(&error) => self.connected().await?.timestamp().await,
+            Err(error) if self.may_repeat(&error) => self.anew().await?.timestamp().await,
             answer => answer,
         }
     }
@@ -279,7 +296,7 @@ impl Peer for Pooled {
         key: &Key,
     ) -> Result<Box<dyn Download + 'a>, PeerError> {
         let length = match self.connected().await?.ask_get(offset, file, key).await {
-            Err(error) if self.may_repeat(&error) => self.connected().await?.ask_get(offset, file, key).await,
+            Err(error) if self.may_repeat(&error) => self.anew().await?.ask_get(offset, file, key).await,
             answer => answer,
         }?;
         Ok(self.present()?.downloading(offset, key, length))
@@ -287,7 +304,7 @@ impl Peer for Pooled {
 
     async fn put<'a>(&'a mut self, file: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
         let answer = match self.connected().await?.ask_put(file, key).await {
-            Err(error) if self.may_repeat(&error) => self.connected().await?.ask_put(file, key).await,
+            Err(error) if self.may_repeat(&error) => self.anew().await?.ask_put(file, key).await,
             answer => answer,
         };
         Ok(match answer? {

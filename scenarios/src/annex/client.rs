@@ -12,7 +12,7 @@ use super::line::{Got, Line, Lost, Speak};
 use super::link::Far;
 use super::model::Since;
 use super::oracle;
-use super::stage::Stage;
+use super::stage::{Stage, Weather};
 use super::web::Web;
 use super::workload::{Body, ClientPlan, Object, Step, What};
 
@@ -30,12 +30,15 @@ pub struct Client {
     line: Option<(Box<dyn Speak>, Option<usize>)>,
 }
 
-/// What a request came to, and how much trouble there had been when it began, with each who has to do with it.
+/// What a request finds at its beginning.
 struct Met {
     since: Since,
     holders: BTreeSet<usize>,
     must: BTreeSet<usize>,
-    trouble: Vec<(Far, Option<u64>)>,
+    /// Where the object would be put, and of these, where an upload cannot be gone on with: what has come is none of it.
+    lack: BTreeSet<usize>,
+    spoilt: BTreeSet<usize>,
+    weather: Weather,
 }
 
 impl Client {
@@ -88,17 +91,25 @@ impl Client {
     }
 
     fn meet(&self, step: &Step) -> Met {
-        let far = |far| (far, self.stage.sound(far));
-        let nodes = self.nodes(step).into_iter().map(|node| far(Far::Node(node)));
-        let trouble = [far(Far::Client(self.number))].into_iter().chain(nodes).collect();
+        let nodes = self.nodes(step);
         let holders = self.stage.holders(step.object);
+        let listed = if step.node.is_none() { self.stage.listed(step.object) } else { BTreeSet::new() };
+        let unlisted = &nodes - &listed;
+        let lack = if unlisted.is_empty() { &nodes - &holders } else { &unlisted - &holders };
         let model = self.stage.model();
         Met {
             since: model.begin(step.object),
-            must: model.must(step.object) & &self.nodes(step),
+            must: model.must(step.object) & &nodes,
+            spoilt: lack.iter().copied().filter(|node| self.stage.is_spoilt(*node, step.object)).collect(),
+            lack,
             holders,
-            trouble,
+            weather: self.stage.weather(self.whom(&nodes)),
         }
+    }
+
+    /// Whom a request to these nodes has to do with.
+    fn whom(&self, nodes: &BTreeSet<usize>) -> impl Iterator<Item = Far> {
+        [Far::Client(self.number)].into_iter().chain(nodes.iter().copied().map(Far::Node))
     }
 
     /// The nodes that a request has to do with.
@@ -109,9 +120,15 @@ impl Client {
         }
     }
 
-    /// Whether nothing has gone wrong at all with who had to do with a request.
+    /// Whether nothing has gone wrong at all with whom a request had to do.
     fn was_calm(&self, met: &Met) -> bool {
-        met.trouble.iter().all(|(far, trouble)| trouble.is_some() && self.stage.sound(*far) == *trouble)
+        self.stage.was_calm(&met.weather)
+    }
+
+    /// Whether nobody else was about to put the object that this step puts.
+    fn is_alone(&self, step: &Step, met: &Met) -> bool {
+        let alone = met.since.is_alone() && self.stage.model().puts_since(step.object, met.since) <= 1;
+        step.what != What::Put || alone
     }
 
     fn judge_lost(&self, step: &Step, met: &Met, why: &str) {
@@ -156,6 +173,13 @@ impl Client {
                     named.into_iter().for_each(|node| model.is_there(object, node));
                 }
             }
+            Told::NotStored => {
+                // Whose upload goes on where bytes are wrong fails; the next one begins at the first byte (§5).
+                let spoilt = met.lack.is_subset(&met.spoilt);
+                if self.was_calm(met) && self.is_alone(step, met) && !spoilt {
+                    stage.judge("answers", oracle::answers::check_answered("Put", Err("it is not stored")));
+                }
+            }
             Told::Removed(gone) => {
                 if no_puts {
                     stage.judge("stored", oracle::stored::check_gone(object, &gone, &after));
@@ -163,8 +187,7 @@ impl Client {
             }
             Told::Refused(why) => {
                 // Two uploads of one object at a time are refused, and unknown clocks; anything else needs a reason.
-                let busy = step.what == What::Put && !(no_puts_but_own(met, stage, object));
-                if self.was_calm(met) && !busy {
+                if self.was_calm(met) && self.is_alone(step, met) {
                     let request = format!("{:?}", step.what);
                     stage.judge("answers", oracle::answers::check_answered(&request, Err(&why)));
                 }
@@ -172,11 +195,6 @@ impl Client {
             Told::Nothing => {}
         }
     }
-}
-
-/// Nobody else has put the object meanwhile.
-fn no_puts_but_own(met: &Met, stage: &Stage, object: usize) -> bool {
-    stage.model().puts_since(object, met.since) <= 1 && met.since.is_alone()
 }
 
 /// What a client was told.
@@ -187,6 +205,8 @@ enum Told {
     Object(Got),
     /// The object is on these nodes.
     Stored(BTreeSet<usize>),
+    /// The object is not stored, though all of it was sent.
+    NotStored,
     /// The object is no longer on these nodes.
     Removed(BTreeSet<usize>),
     /// The request is refused.
@@ -242,7 +262,7 @@ async fn request(
                     Told::Stored(numbers(&stage, named).chain(step.node).collect())
                 }
                 Message::Failure | Message::FailurePlus(_) if step.body != Body::Whole => Told::Nothing,
-                Message::Failure | Message::FailurePlus(_) => Told::Refused("it is not stored".into()),
+                Message::Failure | Message::FailurePlus(_) => Told::NotStored,
                 other => refused(&other)?,
             }
         }
@@ -272,9 +292,14 @@ async fn remove(
         Some(limit) => Message::RemoveBefore(limit, key),
         None => Message::Remove(key),
     };
+    let weather = stage.weather(nodes.iter().copied().map(Far::Node));
     let under_way = UnderWay::removal(stage, step.object, &nodes);
     let answer = line.ask(&request).await?;
-    under_way.ended();
+    // Of a cluster's node that has not answered, nobody knows what it will still do.
+    let done = matches!(answer, Message::Success | Message::SuccessPlus(_));
+    if done || step.node.is_some() || stage.was_calm(&weather) {
+        under_way.ended();
+    }
     Ok(match answer {
         Message::Success | Message::SuccessPlus(_) => match step.node {
             Some(node) => Told::Removed([node].into()),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::FutureExt;
 use pool::Peer;
 use pool::cluster::located::MemoryLog;
 use pool::cluster::recorded::Recorded;
@@ -26,7 +27,7 @@ use pool::session::server::{Manner, serve};
 use pool::uuid::Uuid;
 use pool::version::Version;
 use pool::wire::Wire;
-use runtime::files::Files;
+use runtime::files::{Files, OpenMode};
 use runtime::{Runtime, Scope};
 use seedgrid::case::Case;
 use seedgrid::fault::{DiskEffect, Fault};
@@ -49,6 +50,8 @@ const CLUSTER: &str = "cluster";
 const DOWN: Duration = Duration::from_secs(1);
 /// How long the gateway waits for a client that speaks HTTP. Of several that are slow, one after the other has a worker.
 const WEB_PATIENCE: Duration = Duration::from_secs(17);
+/// How long a job of a node that is well may take: a request is a few of them.
+const HASTE: Duration = Duration::from_secs(1);
 /// How long the gateway waits for a node.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -84,9 +87,12 @@ pub struct Stage {
     model: Mutex<Model>,
     /// How many locks the gateway may hold for clients that speak HTTP.
     locks: usize,
-    /// Disks fail now and then.
-    sick: bool,
+    /// Nodes whose disks fail now and then, or are slower than the gateway is patient.
+    sick: BTreeSet<String>,
 }
+
+/// How much trouble there had been at a time with those whom a request has to do with; none where there was some just then.
+pub struct Weather(Vec<(Far, Option<u64>)>);
 
 /// A node's machine.
 pub struct NodeHost {
@@ -96,8 +102,8 @@ pub struct NodeHost {
     pub actor: Actor,
     /// The newest version that it speaks.
     pub version: Version,
-    /// None while its process is down.
-    repository: Mutex<Option<Repository>>,
+    /// That of a life of its process, and the number of that life.
+    repository: Mutex<Option<(u32, Repository)>>,
     sessions: Arc<AtomicU64>,
 }
 
@@ -141,7 +147,7 @@ impl Stage {
             still: Mutex::default(),
             near_ends: Arc::default(),
             model: Mutex::default(),
-            sick: case.faults.iter().any(fails),
+            sick: case.faults.iter().filter_map(fails).collect(),
             web: OnceLock::new(),
             locks: workload.locks,
             gateway,
@@ -190,14 +196,39 @@ impl Stage {
     }
 
     /// How much trouble there has been so far with who is at the end of a link; none while something is wrong there.
-    pub fn sound(&self, far: Far) -> Option<u64> {
-        let is_up = match far {
-            Far::Client(_) => true,
-            Far::Node(number) => lock(&self.nodes[number].repository).is_some(),
+    fn sound(&self, far: Far) -> Option<u64> {
+        let lives = match far {
+            Far::Client(_) => 0,
+            Far::Node(number) => {
+                self.nodes[number].repository()?;
+                u64::from(self.nodes[number].actor.life())
+            }
         };
         let still = lock(&self.still).get(&far).is_some_and(|links| *links > 0);
-        let sick = self.sick && !self.healed.load(Ordering::Relaxed) && matches!(far, Far::Node(_));
-        (is_up && !still && !sick).then(|| lock(&self.troubles).get(&far).copied().unwrap_or_default())
+        let sick = match far {
+            Far::Client(_) => false,
+            Far::Node(number) => self.sick.contains(self.nodes[number].uuid.as_str()),
+        };
+        let sick = sick && !self.healed.load(Ordering::Relaxed);
+        let troubles = lock(&self.troubles).get(&far).copied().unwrap_or_default();
+        (!still && !sick).then_some(lives + troubles)
+    }
+
+    /// How much trouble there has been so far with each of them.
+    pub fn weather(&self, of: impl IntoIterator<Item = Far>) -> Weather {
+        Weather(of.into_iter().map(|far| (far, self.sound(far))).collect())
+    }
+
+    /// Whether nothing at all has gone wrong with them since.
+    pub fn was_calm(&self, weather: &Weather) -> bool {
+        weather.0.iter().all(|(far, trouble)| trouble.is_some() && self.sound(*far) == *trouble)
+    }
+
+    /// The nodes that the gateway's log says have an object.
+    pub fn listed(&self, object: usize) -> BTreeSet<usize> {
+        let holders = self.settings.located.holders(&self.objects[object].key).now_or_never();
+        let holders = holders.and_then(Result::ok).unwrap_or_default();
+        (0..self.nodes.len()).filter(|node| holders.contains(&self.nodes[*node].uuid)).collect()
     }
 
     /// Ends all trouble that may come.
@@ -218,17 +249,15 @@ impl Stage {
             self.scope.spawn("keeper", number as u64, async move {
                 let node = &stage.nodes[number];
                 loop {
-                    let life = node.actor.life();
                     if !node.actor.is_up() {
                         stage.script.sleep(DOWN).await;
                         if !node.actor.is_up() {
                             node.actor.restart();
                         }
                     }
-                    if node.actor.is_up() && node.open().await {
-                        node.actor.down(life.max(node.actor.life())).await;
+                    if let Some(life) = node.open().await {
+                        node.actor.down(life).await;
                         lock(&node.repository).take();
-                        stage.trouble(Far::Node(number));
                         stage.check_disks();
                     } else {
                         stage.script.sleep(DOWN).await;
@@ -240,7 +269,7 @@ impl Stage {
 
     /// Waits until all nodes are up.
     pub async fn up(&self) {
-        while self.nodes.iter().any(|node| lock(&node.repository).is_none()) {
+        while self.nodes.iter().any(|node| node.repository().is_none()) {
             self.script.sleep(DOWN).await;
         }
     }
@@ -312,6 +341,15 @@ impl Stage {
         Some(bytes.into())
     }
 
+    /// Whether what a node has of an object, from uploads that did not end, is not how the object begins.
+    pub fn is_spoilt(&self, node: usize, object: usize) -> bool {
+        let (layout, disk) = (Layout::new(Path::new(ROOT)), self.nodes[node].actor.disk());
+        let Object { key, content } = &self.objects[object];
+        let Ok(file) = disk.open(&layout.incoming(key), OpenMode::Read) else { return false };
+        let mut bytes = vec![0; usize::try_from(file.len().unwrap_or_default()).unwrap_or_default()];
+        file.read_full_at(0, &mut bytes).is_err() || !content.starts_with(&bytes)
+    }
+
     /// Nodes that have an object on their disks.
     pub fn holders(&self, object: usize) -> BTreeSet<usize> {
         (0..self.nodes.len()).filter(|node| self.stored(*node, object).is_some()).collect()
@@ -354,7 +392,7 @@ impl Stage {
                 oracle::capacity::check_web(server.busy(), server.tasks(), self.locks - room),
             );
         }
-        let quiet = |node: &NodeHost| lock(&node.repository).as_ref().is_none_or(Repository::is_quiet);
+        let quiet = |node: &NodeHost| node.repository().as_ref().is_none_or(Repository::is_quiet);
         for node in &self.nodes {
             self.judge("capacity", oracle::capacity::check_repository(&node.uuid, quiet(node)));
         }
@@ -378,17 +416,21 @@ impl Stage {
 }
 
 impl NodeHost {
-    async fn open(&self) -> bool {
+    /// The repository; none while the node's process is down.
+    fn repository(&self) -> Option<Repository> {
+        let (life, repository) = lock(&self.repository).clone()?;
+        (self.actor.is_up() && self.actor.life() == life).then_some(repository)
+    }
+
+    /// Opens the repository; tells in which life of the process. None when that goes down meanwhile, or its disk fails.
+    async fn open(&self) -> Option<u32> {
+        let life = self.actor.life();
         let (runtime, name) = (self.actor.runtime(), self.uuid.clone());
         let opening = async move { Repository::open(runtime, name, Path::new(ROOT)).await };
-        match self.actor.ask("open", 0, opening).await {
-            Ok(Ok(repository)) => {
-                *lock(&self.repository) = Some(repository);
-                self.actor.recovered();
-                true
-            }
-            _ => false,
-        }
+        let repository = self.actor.ask("open", 0, opening).await.ok()?.ok()?;
+        *lock(&self.repository) = Some((life, repository));
+        self.actor.recovered();
+        Some(life)
     }
 }
 
@@ -418,7 +460,7 @@ impl Dial for Route {
     async fn dial(&self, newest: Version, bypass: &BTreeSet<Uuid>) -> Result<Remote, PeerError> {
         let node = &self.stage.nodes[self.node];
         let uuid = node.uuid.clone();
-        let Some(repository) = lock(&node.repository).clone() else {
+        let Some(repository) = node.repository() else {
             return Err(PeerError::Unreachable { uuid, why: "it is down".into() });
         };
         let (near, far) = link(&self.stage, Far::Node(self.node));
@@ -438,8 +480,19 @@ fn is_power_loss(fault: &Fault) -> bool {
     matches!(fault, Fault::Disk { effect, .. } if effect.name() == "power-loss")
 }
 
-fn fails(fault: &Fault) -> bool {
-    matches!(fault, Fault::Disk { effect: DiskEffect::Fail { .. } | DiskEffect::Full { .. }, .. })
+/// The disk that this fault makes fail, or slower than the gateway is patient.
+fn fails(fault: &Fault) -> Option<String> {
+    match fault {
+        Fault::Disk { disk, effect: DiskEffect::Fail { .. } | DiskEffect::Full { .. }, .. } => {
+            Some(disk.clone())
+        }
+        Fault::Disk { disk, effect: DiskEffect::Slow { us, .. }, .. }
+            if Duration::from_micros(*us) > HASTE =>
+        {
+            Some(disk.clone())
+        }
+        _ => None,
+    }
 }
 
 fn uuid(name: &str) -> Uuid {

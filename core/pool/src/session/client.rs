@@ -152,6 +152,8 @@ impl Remote {
             Ok(Received::Message(message)) => Ok(message),
             Ok(Received::Unknown) => Err(self.broken("a line that is no message")),
             Ok(Received::End) => {
+                // Whatever it waits for on its side, it must learn that nothing comes.
+                self.wire.give_up();
                 Err(PeerError::Lost { uuid: self.uuid.clone(), why: "it said no more".into() })
             }
             Err(error) => Err(lost(&self.uuid, &error)),

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use runtime::relapse;
+use runtime::{reached, relapse};
 use tracing::debug;
 
 use crate::key::Key;
@@ -165,11 +165,11 @@ impl Session<'_> {
         };
         self.wire.send(&Message::Success).await?;
         match self.wire.receive().await? {
-            Received::Message(Message::UnlockContent) => Ok(lock.unlock().await?),
-            Received::End if relapse!("annex-L1") => Ok(lock.unlock().await?),
+            Received::Message(Message::UnlockContent) => Ok(unheard("unlock", lock.unlock().await)),
+            Received::End if relapse!("annex-L1") => Ok(unheard("unlock", lock.unlock().await)),
             Received::End => Ok(()),
             _ => {
-                lock.unlock().await?;
+                unheard("unlock", lock.unlock().await);
                 Ok(self.wire.send(&Message::error("expected UNLOCKCONTENT")).await?)
             }
         }
@@ -193,8 +193,12 @@ impl Session<'_> {
             self.wire.send(if valid { &Message::Valid } else { &Message::Invalid }).await?;
         }
         match self.wire.receive().await? {
-            Received::Message(Message::Success | Message::SuccessPlus(_)) => download.end(true).await?,
-            Received::Message(Message::Failure | Message::FailurePlus(_)) => download.end(false).await?,
+            Received::Message(Message::Success | Message::SuccessPlus(_)) => {
+                unheard("end", download.end(true).await);
+            }
+            Received::Message(Message::Failure | Message::FailurePlus(_)) => {
+                unheard("end", download.end(false).await);
+            }
             _ => return Err(SessionError::Protocol),
         }
         Ok(())
@@ -231,15 +235,23 @@ impl Session<'_> {
             Received::Message(Message::DataPresent) if version.has_data_present() => {
                 upload.is_present().await
             }
-            Received::Message(Message::Error(_)) => return Ok(upload.withdraw().await?),
+            Received::Message(Message::Error(_)) => return Ok(unheard("withdraw", upload.withdraw().await)),
             Received::End => return Ok(()),
             _ => {
-                upload.withdraw().await?;
+                unheard("withdraw", upload.withdraw().await);
                 return Ok(self.wire.send(&Message::error("expected DATA")).await?);
             }
         };
         let answer = outcome.map(|outcome| self.outcome(outcome));
         reply(self.wire, answer).await
+    }
+}
+
+/// A peer that fails after the client has had all that it gets: the client's next request finds another connection.
+fn unheard(what: &str, ended: Result<(), PeerError>) {
+    if let Err(error) = ended {
+        reached!("session: a peer fails when its client needs nothing more of it");
+        debug!(target: "p2p", what, %error, "the client is not told");
     }
 }
 
