@@ -40,7 +40,8 @@ impl Menu {
     /// Draws a case.
     pub fn draw(&self, dice: &mut Dice) -> (AnnexWorkload, Vec<Fault>, Knobs) {
         let old = dice.chance(1, 2);
-        let nodes: Vec<_> = (0..*dice.weighted(&[(2, 1), (5, 2), (2, 3)])).map(|_| node(dice, old)).collect();
+        let nodes: Vec<_> =
+            (0..*dice.weighted(&[(2, 1), (5, 2), (2, 3)])).map(|_| node(dice, old, self.http)).collect();
         let sizes = std::array::from_fn(|_| *dice.weighted(&SIZES));
         let scene = Scene::draw(dice, self, nodes.len(), &sizes);
         let clients =
@@ -191,9 +192,10 @@ impl Scene {
     }
 }
 
-fn node(dice: &mut Dice, old: bool) -> NodePlan {
+fn node(dice: &mut Dice, old: bool, http: u64) -> NodePlan {
     NodePlan {
         version: version(dice, old),
+        http: http > 0 && dice.chance(1, 4),
         uptime_s: *dice.weighted(&[(2, 0), (1, 7), (1, 1000), (1, 100_000)]),
     }
 }

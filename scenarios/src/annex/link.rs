@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::{self, Either};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
+use runtime::net::Stream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::sync::Notify;
 
 use super::stage::Stage;
@@ -31,13 +32,19 @@ pub enum Far {
 
 /// A link between the gateway and somebody: its near end, which is the gateway's, and its far end.
 pub fn link(stage: &Arc<Stage>, far: Far) -> (DuplexStream, DuplexStream) {
-    let ((near, inner), (outer, end)) = (duplex(BUFFER), duplex(BUFFER));
+    let (near, inner) = duplex(BUFFER);
+    (near, relay(stage, far, inner))
+}
+
+/// A link that goes on where a stream of the gateway's ends: its far end.
+pub fn relay(stage: &Arc<Stage>, far: Far, near: impl Stream + 'static) -> DuplexStream {
+    let (outer, end) = duplex(BUFFER);
     let stage_of = stage.clone();
     stage.links.spawn("link", 0, async move {
         let carrier = Carrier { stage: &stage_of, far, cut: Notify::new() };
-        carrier.carry_both(inner, outer).await;
+        carrier.carry_both(near, outer).await;
     });
-    (near, end)
+    end
 }
 
 struct Carrier<'a> {
@@ -48,7 +55,7 @@ struct Carrier<'a> {
 }
 
 impl Carrier<'_> {
-    async fn carry_both(&self, near: DuplexStream, far: DuplexStream) {
+    async fn carry_both(&self, near: impl Stream, far: DuplexStream) {
         let (from_near, to_near) = split(near);
         let (from_far, to_far) = split(far);
         let (out, back) = (self.carry("out", from_near, to_far), self.carry("back", from_far, to_near));
@@ -60,7 +67,7 @@ impl Carrier<'_> {
     }
 
     /// Carries what is sent in one direction, until its sender has said its last.
-    async fn carry(&self, way: &str, mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>) {
+    async fn carry(&self, way: &str, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
         let mut space = [0; BUFFER];
         while let Ok(count @ 1..) = from.read(&mut space).await {
             let piece = &space[..count];

@@ -55,7 +55,7 @@ pub static SCENARIOS: [&dyn Scenario; 2] = [
 ];
 
 /// Those that report nothing but defects.
-pub const LISTED: &[&dyn Scenario] = SCENARIOS.split_at(1).0;
+pub const LISTED: &[&dyn Scenario] = &SCENARIOS;
 
 impl Scenario for AnnexScenario {
     fn name(&self) -> &'static str {

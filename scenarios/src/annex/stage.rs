@@ -1,24 +1,23 @@
 //! The stage: a gateway with its cluster, nodes on machines of their own, links between them, and what must be there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
-use pool::Peer;
-use pool::cluster::located::MemoryLog;
-use pool::cluster::recorded::Recorded;
-use pool::cluster::{Cluster, Node, Settings};
-use pool::connections::{Connections, Dial};
-use pool::http::Peers;
+use pool::cluster::Settings;
+use pool::cluster::located::{Located, MemoryLog};
+use pool::connections::Dial;
+use pool::gateway::{Gateway, Member, Way};
 use pool::http::access::Access;
 use pool::http::server::{Config, Server};
+use pool::http::site::Site;
 use pool::mode::Mode;
-use pool::patient::Patient;
 use pool::peer::PeerError;
 use pool::repository::Repository;
 use pool::repository::layout::Layout;
@@ -35,13 +34,16 @@ use seedgrid::world::{Actor, World};
 use tokio::io::DuplexStream;
 use tokio::sync::Notify;
 
-use super::link::{Far, link};
+use super::link::{Far, link, relay};
 use super::model::Model;
 use super::near::{Counted, NearEnd};
 use super::oracle;
 use super::workload::{AnnexWorkload, Object};
 use crate::storage::stage::lock;
 
+/// The machine of the links, and its port for the first node.
+const LINKS: &str = "links";
+const PORT: u16 = 9417;
 /// Where a node has its objects.
 const ROOT: &str = "srv/annex";
 /// The name of the cluster.
@@ -63,21 +65,21 @@ pub struct Stage {
     pub script: Runtime,
     /// Keeps nodes up.
     pub scope: Scope,
-    /// Carries bytes.
+    /// Carries bytes, and the door of the machine where that is done.
     pub links: Scope,
+    door: Runtime,
     /// All trouble is over.
     pub healed: AtomicBool,
     /// The objects.
     pub objects: Vec<Object>,
     /// The nodes.
     pub nodes: Vec<NodeHost>,
-    /// The gateway's connections to nodes.
-    pub connections: Arc<Connections>,
-    /// The gateway's machine.
-    pub gateway: Actor,
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
     sessions: Scope,
-    settings: Settings,
-    web: OnceLock<Server>,
+    located: Arc<MemoryLog>,
+    /// The gateway's HTTP server.
+    web: Server,
     healing: Notify,
     /// How often a link went wrong, by who is at its end, and links that stand still.
     troubles: Mutex<BTreeMap<Far, u64>>,
@@ -105,6 +107,9 @@ pub struct NodeHost {
     /// That of a life of its process, and the number of that life.
     repository: Mutex<Option<(u32, Repository)>>,
     sessions: Arc<AtomicU64>,
+    /// Whether it is reached over HTTP, and its server in this life of its process.
+    http: bool,
+    web: Mutex<Option<Arc<Server>>>,
 }
 
 impl Stage {
@@ -112,7 +117,8 @@ impl Stage {
     pub fn set(case: &Case, world: World) -> Arc<Stage> {
         let workload = case.workload.of::<AnnexWorkload>();
         let script = world.actor("script").runtime();
-        let gateway = world.actor("gateway");
+        let host = world.actor("gateway");
+        let door = world.actor(LINKS).runtime();
         let power = workload.deeds.iter().any(|deed| deed.power) || case.faults.iter().any(is_power_loss);
         let nodes = workload.nodes.iter().enumerate().map(|(number, plan)| {
             let actor = world.actor(format!("node{number}"));
@@ -129,42 +135,48 @@ impl Stage {
                 version: Version::new(plan.version).unwrap_or(Version::MAX),
                 repository: Mutex::default(),
                 sessions: Arc::default(),
+                http: plan.http,
+                web: Mutex::default(),
             }
         });
-        let settings =
-            Settings { jobs: workload.jobs, patience: PATIENCE, located: Arc::new(MemoryLog::default()) };
-        let stage = Arc::new(Stage {
-            scope: script.scope(),
-            links: world.actor("links").runtime().scope(),
-            sessions: gateway.runtime().scope(),
-            healed: AtomicBool::new(false),
-            objects: workload.sizes.iter().enumerate().map(|(n, size)| Object::new(n, *size)).collect(),
-            nodes: nodes.collect(),
-            connections: Connections::new(gateway.runtime(), workload.idle),
-            settings,
-            healing: Notify::new(),
-            troubles: Mutex::default(),
-            still: Mutex::default(),
-            near_ends: Arc::default(),
-            model: Mutex::default(),
-            sick: case.faults.iter().filter_map(fails).collect(),
-            web: OnceLock::new(),
-            locks: workload.locks,
-            gateway,
-            script,
-            world,
-        });
-        let access = Access { anybody: Some(Mode::ReadWrite), ..Access::default() };
-        let config = Config {
-            jobs: workload.workers,
-            locked_files: workload.locks,
-            patience: WEB_PATIENCE,
-            access,
-            ..Config::default()
-        };
-        let behind = Behind(Arc::downgrade(&stage));
-        stage.web.get_or_init(|| Server::new(stage.gateway.runtime(), behind, config));
-        stage
+        let nodes: Vec<_> = nodes.collect();
+        let located = Arc::new(MemoryLog::default());
+        let settings = Settings { jobs: workload.jobs, patience: PATIENCE, located: located.clone() };
+        let mut gateway = Gateway::new(host.runtime(), uuid("gateway"), settings, workload.idle);
+        gateway.add_cluster(uuid(CLUSTER), nodes.iter().map(|node| node.uuid.clone()).collect());
+        let config = Config { jobs: workload.workers, locked_files: workload.locks, ..web(Version::MAX) };
+        Arc::new_cyclic(|stage| {
+            for (number, node) in nodes.iter().enumerate() {
+                let way = if node.http {
+                    way_to(number, node)
+                } else {
+                    Way::Dial(Arc::new(Route::new(stage, number, node)))
+                };
+                gateway.add(Member { uuid: node.uuid.clone(), cost: 100, way });
+            }
+            let gateway = Arc::new(gateway);
+            Stage {
+                web: Server::new(host.runtime(), gateway.clone(), config),
+                scope: script.scope(),
+                links: door.scope(),
+                door,
+                sessions: host.runtime().scope(),
+                healed: AtomicBool::new(false),
+                objects: workload.sizes.iter().enumerate().map(|(n, size)| Object::new(n, *size)).collect(),
+                nodes,
+                located,
+                healing: Notify::new(),
+                troubles: Mutex::default(),
+                still: Mutex::default(),
+                near_ends: Arc::default(),
+                model: Mutex::default(),
+                sick: case.faults.iter().filter_map(fails).collect(),
+                locks: workload.locks,
+                gateway,
+                script,
+                world,
+            }
+        })
     }
 
     /// The model. Keep it no longer than for a moment.
@@ -226,7 +238,7 @@ impl Stage {
 
     /// The nodes that the gateway's log says have an object.
     pub fn listed(&self, object: usize) -> BTreeSet<usize> {
-        let holders = self.settings.located.holders(&self.objects[object].key).now_or_never();
+        let holders = self.located.holders(&self.objects[object].key).now_or_never();
         let holders = holders.and_then(Result::ok).unwrap_or_default();
         (0..self.nodes.len()).filter(|node| holders.contains(&self.nodes[*node].uuid)).collect()
     }
@@ -258,9 +270,28 @@ impl Stage {
                     if let Some(life) = node.open().await {
                         node.actor.down(life).await;
                         lock(&node.repository).take();
+                        lock(&node.web).take();
                         stage.check_disks();
                     } else {
                         stage.script.sleep(DOWN).await;
+                    }
+                }
+            });
+        }
+    }
+
+    /// Passes on what is sent to nodes over HTTP.
+    pub fn pass_on(self: &Arc<Self>) {
+        let network = self.door.network();
+        for number in (0..self.nodes.len()).filter(|number| self.nodes[*number].http) {
+            let (stage, network) = (self.clone(), network.clone());
+            self.links.spawn("door", number as u64, async move {
+                let here = SocketAddr::from(([0, 0, 0, 0], PORT + number as u16));
+                let Ok(listener) = network.listen(here).await else { return };
+                while let Ok((near, _)) = listener.accept().await {
+                    // Where nobody serves, who comes is hung up on.
+                    if let Some(server) = lock(&stage.nodes[number].web).clone() {
+                        server.attach(Box::new(relay(&stage, Far::Node(number), near)));
                     }
                 }
             });
@@ -279,7 +310,10 @@ impl Stage {
         let (near, far) = link(self, Far::Client(client));
         let stage = self.clone();
         self.sessions.spawn("session", client, async move {
-            let mut peer = stage.behind(node, stage.name_of_client(client));
+            let Some(mut peer) = stage.gateway.peer(&stage.name_of(node), &stage.name_of_client(client))
+            else {
+                return;
+            };
             let manner =
                 Manner { mode: Mode::ReadWrite, version: Version::MAX, proxy: true, own: uuid("gateway") };
             let ended = serve(&mut Wire::new(Box::new(near)), &mut *peer, &manner).await;
@@ -291,9 +325,7 @@ impl Stage {
     /// A client's connection to the gateway's HTTP server.
     pub fn visit(self: &Arc<Self>, client: u64) -> DuplexStream {
         let (near, far) = link(self, Far::Client(client));
-        if let Some(server) = self.web.get() {
-            server.attach(Box::new(near));
-        }
+        self.web.attach(Box::new(near));
         far
     }
 
@@ -305,30 +337,6 @@ impl Stage {
     /// The name of a node, or of the cluster.
     pub fn name_of(&self, node: Option<usize>) -> Uuid {
         node.map_or_else(|| uuid(CLUSTER), |node| self.nodes[node].uuid.clone())
-    }
-
-    /// A node, or the cluster, as a client reaches it through the gateway.
-    fn behind(self: &Arc<Self>, node: Option<usize>, client: Uuid) -> Box<dyn Peer> {
-        match node {
-            Some(node) => {
-                let patient = Patient::new(self.gateway.runtime(), PATIENCE, self.pooled(node, client));
-                Box::new(Recorded::new(Box::new(patient), self.settings.located.clone()))
-            }
-            None => self.cluster(client),
-        }
-    }
-
-    fn pooled(self: &Arc<Self>, node: usize, client: Uuid) -> Box<dyn Peer> {
-        let route = Arc::new(Route { stage: self.clone(), node });
-        Box::new(self.connections.peer(route, client))
-    }
-
-    fn cluster(self: &Arc<Self>, client: Uuid) -> Box<dyn Peer> {
-        let nodes = (0..self.nodes.len())
-            .map(|node| Node { cost: 100, peer: self.pooled(node, client.clone()) })
-            .collect();
-        let name = uuid(CLUSTER);
-        Box::new(Cluster::new(self.gateway.runtime(), name, self.settings.clone(), nodes))
     }
 
     /// The object as a node has it on its disk.
@@ -375,22 +383,25 @@ impl Stage {
 
     /// Looks at the gateway's capacity, whoever is using it.
     pub fn check_counts(&self, limit: usize) {
-        self.judge("capacity", oracle::capacity::check_counts(self.connections.counts(), limit as u64));
+        self.judge(
+            "capacity",
+            oracle::capacity::check_counts(self.gateway.connections().counts(), limit as u64),
+        );
     }
 
     /// Looks at all capacity when nobody uses any.
     pub fn check_quiet(&self, limit: usize) {
         self.check_counts(limit);
         let near_ends = self.near_ends.load(Ordering::Relaxed);
-        let idle = oracle::capacity::check_quiet(self.connections.counts(), near_ends, limit as u64);
+        let idle =
+            oracle::capacity::check_quiet(self.gateway.connections().counts(), near_ends, limit as u64);
         self.judge("capacity", idle);
         self.judge("capacity", oracle::capacity::check_sessions("the gateway", self.sessions.len() as u64));
-        if let Some(server) = self.web.get() {
-            let room = server.room_for_locks();
-            self.judge(
-                "capacity",
-                oracle::capacity::check_web(server.busy(), server.tasks(), self.locks - room),
-            );
+        self.check_web("the gateway", &self.web, self.locks);
+        for node in &self.nodes {
+            if let Some(server) = lock(&node.web).clone() {
+                self.check_web(node.uuid.as_str(), &server, Config::default().locked_files);
+            }
         }
         let quiet = |node: &NodeHost| node.repository().as_ref().is_none_or(Repository::is_quiet);
         for node in &self.nodes {
@@ -398,12 +409,17 @@ impl Stage {
         }
     }
 
+    fn check_web(&self, of: &str, server: &Server, locks: usize) {
+        let held = locks - server.room_for_locks();
+        self.judge("capacity", oracle::capacity::check_web(of, server.busy(), server.tasks(), held));
+    }
+
     /// The gateway closes all connections; looks at what is left on either side.
     pub async fn close(&self) {
-        self.connections.close().await;
+        self.gateway.close().await;
         self.script.sleep(DOWN).await;
         let none = oracle::capacity::check_quiet(
-            self.connections.counts(),
+            self.gateway.connections().counts(),
             self.near_ends.load(Ordering::Relaxed),
             0,
         );
@@ -428,42 +444,42 @@ impl NodeHost {
         let (runtime, name) = (self.actor.runtime(), self.uuid.clone());
         let opening = async move { Repository::open(runtime, name, Path::new(ROOT)).await };
         let repository = self.actor.ask("open", 0, opening).await.ok()?.ok()?;
+        *lock(&self.web) = self
+            .http
+            .then(|| Arc::new(Server::new(self.actor.runtime(), repository.clone(), web(self.version))));
         *lock(&self.repository) = Some((life, repository));
         self.actor.recovered();
         Some(life)
     }
 }
 
-/// What is behind the gateway, for those who come over HTTP.
-struct Behind(Weak<Stage>);
-
-impl Peers for Behind {
-    fn peer(&self, server: &Uuid, client: &Uuid, _: &BTreeSet<Uuid>, _: Version) -> Option<Box<dyn Peer>> {
-        let stage = self.0.upgrade()?;
-        let node = stage.nodes.iter().position(|node| node.uuid == *server);
-        (node.is_some() || server.as_str() == CLUSTER).then(|| stage.behind(node, client.clone()))
-    }
+/// The way to a node over a connection.
+struct Route {
+    stage: Weak<Stage>,
+    node: usize,
+    uuid: Uuid,
 }
 
-/// The way to a node.
-struct Route {
-    stage: Arc<Stage>,
-    node: usize,
+impl Route {
+    fn new(stage: &Weak<Stage>, number: usize, node: &NodeHost) -> Route {
+        Route { stage: stage.clone(), node: number, uuid: node.uuid.clone() }
+    }
 }
 
 #[async_trait]
 impl Dial for Route {
     fn uuid(&self) -> &Uuid {
-        &self.stage.nodes[self.node].uuid
+        &self.uuid
     }
 
     async fn dial(&self, newest: Version, bypass: &BTreeSet<Uuid>) -> Result<Remote, PeerError> {
-        let node = &self.stage.nodes[self.node];
-        let uuid = node.uuid.clone();
-        let Some(repository) = node.repository() else {
+        let (stage, uuid) = (self.stage.upgrade(), self.uuid.clone());
+        let reached = stage.as_ref().and_then(|stage| Some((stage, stage.nodes[self.node].repository()?)));
+        let Some((stage, repository)) = reached else {
             return Err(PeerError::Unreachable { uuid, why: "it is down".into() });
         };
-        let (near, far) = link(&self.stage, Far::Node(self.node));
+        let node = &stage.nodes[self.node];
+        let (near, far) = link(stage, Far::Node(self.node));
         let manner = Manner { mode: Mode::ReadWrite, version: node.version, proxy: false, own: uuid.clone() };
         let counted = Counted::new(&node.sessions);
         node.actor.spawn("session", 0, async move {
@@ -471,9 +487,21 @@ impl Dial for Route {
             let mut peer = repository.peer();
             let _ = serve(&mut Wire::new(Box::new(far)), &mut peer, &manner).await;
         });
-        let near = NearEnd::new(near, &self.stage.near_ends);
+        let near = NearEnd::new(near, &stage.near_ends);
         Remote::meet(uuid, Wire::new(Box::new(near)), newest, bypass).await
     }
+}
+
+/// The way to a node over HTTP: the links' machine passes everything on.
+fn way_to(number: usize, node: &NodeHost) -> Way {
+    let site = Site { host: LINKS.into(), port: PORT + number as u16, server: node.uuid.clone() };
+    Way::Http(site, None)
+}
+
+/// How everybody serves HTTP, who speaks versions up to `newest`.
+fn web(newest: Version) -> Config {
+    let access = Access { anybody: Some(Mode::ReadWrite), ..Access::default() };
+    Config { patience: WEB_PATIENCE, access, newest, ..Config::default() }
 }
 
 fn is_power_loss(fault: &Fault) -> bool {

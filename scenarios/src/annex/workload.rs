@@ -38,6 +38,9 @@ pub struct AnnexWorkload {
 pub struct NodePlan {
     /// The newest version that it speaks.
     pub version: u64,
+    /// It is reached over HTTP.
+    #[serde(skip_serializing_if = "is_false")]
+    pub http: bool,
     /// Its machine was started so many seconds before the run.
     #[serde(skip_serializing_if = "is_zero")]
     pub uptime_s: u64,

@@ -203,13 +203,16 @@ impl Request {
     }
 }
 
-/// The version of a path's segment. One that there is none of is not found, from which a client learns to ask for a lower
-/// one (§14).
+/// The version of a path's segment.
 fn to_version(segment: &str) -> Result<Version, Refusal> {
     let number = segment.strip_prefix('v').filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
-    let version = number.and_then(|number| number.parse().ok()).and_then(Version::new);
+    number.and_then(|number| number.parse().ok()).and_then(Version::new).ok_or_else(bad_version)
+}
+
+/// A version that is not spoken here is not found, from which a client learns to ask for a lower one (§14).
+pub(super) fn bad_version() -> Refusal {
     let status = if relapse!("annex-L16") { StatusCode::BAD_REQUEST } else { StatusCode::NOT_FOUND };
-    version.ok_or_else(|| Refusal::new(status, "bad version"))
+    Refusal::new(status, "bad version")
 }
 
 fn exists_in(name: &str, version: Version) -> bool {

@@ -21,12 +21,13 @@ use super::answer::{Answer, Refusal};
 use super::body::Body;
 use super::locking::{keep_locked, lock};
 use super::locks::Locks;
-use super::request::{Call, Request};
+use super::request::{Call, Request, bad_version};
 use super::transfer::{Coming, discard, get, receive};
 use super::{DATA_LENGTH, Peers};
 use crate::message::AssociatedFile;
 use crate::peer::{Offer, Outcome, Peer};
 use crate::uuid::Uuid;
+use crate::version::Version;
 use crate::workers::Workers;
 
 /// All that requests share.
@@ -34,6 +35,7 @@ pub(super) struct Service {
     pub runtime: Runtime,
     pub peers: Box<dyn Peers>,
     pub access: Access,
+    pub newest: Version,
     pub workers: Workers,
     pub locks: Arc<Locks>,
     /// For how long a client, or a peer that is given up, may keep us waiting.
@@ -51,6 +53,9 @@ pub(super) fn admit(
 ) -> Result<(Request, Option<u64>), Refusal> {
     let uri = request.uri();
     let asked = Request::parse(request.method(), uri.path(), uri.query().unwrap_or(""))?;
+    if asked.version > service.newest {
+        return Err(bad_version());
+    }
     let authorization = request.headers().get(AUTHORIZATION).map(|header| header.as_bytes());
     service.access.check(asked.call.need(), authorization)?;
     let length = data_length(request.headers());

@@ -24,6 +24,7 @@ use super::io::{Clock, Io};
 use super::locks::Locks;
 use super::serve::{Service, admit, refuse, serve};
 use super::transfer::discard;
+use crate::version::Version;
 use crate::workers::Workers;
 
 /// Headers of a request, at the most, and their bytes.
@@ -43,12 +44,21 @@ pub struct Config {
     pub patience: Duration,
     /// Who may do what.
     pub access: Access,
+    /// The newest version that is spoken.
+    pub newest: Version,
 }
 
 impl Default for Config {
     fn default() -> Config {
         let patience = Duration::from_secs(60);
-        Config { jobs: 2, locked_files: 100, connections: 1000, patience, access: Access::default() }
+        Config {
+            jobs: 2,
+            locked_files: 100,
+            connections: 1000,
+            patience,
+            access: Access::default(),
+            newest: Version::MAX,
+        }
     }
 }
 
@@ -72,6 +82,7 @@ impl Server {
         let service = Service {
             peers: Box::new(peers),
             access: config.access,
+            newest: config.newest,
             workers: Workers::new(config.jobs),
             locks: Locks::new(runtime.clone(), config.locked_files),
             patience: config.patience,

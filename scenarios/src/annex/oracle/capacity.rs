@@ -37,11 +37,11 @@ pub fn check_sessions(of: &str, sessions: u64) -> Result<(), String> {
 }
 
 /// Checks that nobody has a worker, a task or a lock of the HTTP server when nobody asks for anything.
-pub fn check_web(busy: usize, tasks: usize, locks: usize) -> Result<(), String> {
+pub fn check_web(of: &str, busy: usize, tasks: usize, locks: usize) -> Result<(), String> {
     match (busy, tasks, locks) {
         (0, 0, 0) => Ok(()),
         _ => Err(format!(
-            "all clients have gone, and the HTTP server has {busy} workers busy, {tasks} tasks, and {locks} locks"
+            "all clients have gone, and the HTTP server of {of} has {busy} workers busy, {tasks} tasks, and {locks} locks"
         )),
     }
 }
