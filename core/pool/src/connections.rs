@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runtime::{Runtime, Scope, reached, relapse};
+use tokio::sync::oneshot;
 
 use crate::cluster::clocks;
 use crate::idle::Idle;
@@ -134,8 +135,9 @@ impl Connections {
         }
     }
 
-    /// Closes a connection, in a task of the pool.
-    fn discard(self: &Arc<Self>, mut remote: Remote) {
+    /// Closes a connection, in a task of the pool. Whoever wants to can wait for that.
+    fn discard(self: &Arc<Self>, mut remote: Remote) -> oneshot::Receiver<()> {
+        let (closed, closing) = oneshot::channel();
         let pool = Arc::downgrade(self);
         let runtime = self.runtime.clone();
         self.janitor.spawn("close connection", 0, async move {
@@ -146,7 +148,9 @@ impl Connections {
             if let Some(pool) = pool.upgrade() {
                 pool.state().closed += 1;
             }
+            let _ = closed.send(());
         });
+        closing
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -319,7 +323,7 @@ impl Peer for Pooled {
 
     async fn close(&mut self) {
         if let Some(remote) = self.remote.take() {
-            self.pool.discard(remote);
+            let _ = self.pool.discard(remote).await;
         }
     }
 }

@@ -4,20 +4,27 @@
 //! the object for [`RETENTION`] from when it was taken.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use runtime::{Instant, Runtime, reached};
+use tokio::sync::Notify;
 
 use crate::key::Key;
 
 /// For how long a lock keeps its object when its holder is lost (§6.1).
 pub const RETENTION: Duration = Duration::from_secs(600);
 
+/// For how long an upload waits for another one of the same object to end.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// What is going on in a repository, by object.
 pub struct Guards {
     runtime: Runtime,
     objects: Mutex<BTreeMap<Key, Object>>,
+    /// Told when an upload has ended.
+    freed: Notify,
     /// Held while it is written down until when an object is kept: what is written last must be what is known last.
     pub(super) writing: Mutex<()>,
 }
@@ -39,7 +46,12 @@ struct Lock {
 impl Guards {
     /// Nothing is going on.
     pub fn new(runtime: Runtime) -> Arc<Guards> {
-        Arc::new(Guards { runtime, objects: Mutex::default(), writing: Mutex::default() })
+        Arc::new(Guards {
+            runtime,
+            objects: Mutex::default(),
+            freed: Notify::new(),
+            writing: Mutex::default(),
+        })
     }
 
     /// Locks an object; none while it is being removed.
@@ -75,8 +87,24 @@ impl Guards {
         free.then(|| Doing { guards: self.clone(), key: key.clone(), what: |object| &mut object.removing })
     }
 
-    /// Begins to upload an object; none while somebody else does.
-    pub fn upload(self: &Arc<Self>, key: &Key) -> Option<Doing> {
+    /// Begins to upload an object; none while somebody else does. One that has just been given up is waited for: whoever
+    /// tries again after a connection was lost comes before that has been noticed everywhere.
+    pub async fn upload(self: &Arc<Self>, key: &Key) -> Option<Doing> {
+        let deadline = self.runtime.now() + GRACE;
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
+            if let Some(uploading) = self.try_upload(key) {
+                return Some(uploading);
+            }
+            reached!("repository: an object is being uploaded already");
+            if self.runtime.timeout(deadline - self.runtime.now(), freed).await.is_err() {
+                return None;
+            }
+        }
+    }
+
+    fn try_upload(self: &Arc<Self>, key: &Key) -> Option<Doing> {
         let free = self.with(key, |object| !std::mem::replace(&mut object.uploading, true));
         free.then(|| Doing { guards: self.clone(), key: key.clone(), what: |object| &mut object.uploading })
     }
@@ -150,5 +178,6 @@ pub struct Doing {
 impl Drop for Doing {
     fn drop(&mut self) {
         self.guards.with(&self.key, |object| *(self.what)(object) = false);
+        self.guards.freed.notify_waiters();
     }
 }

@@ -71,15 +71,21 @@ impl Layout {
     /// Makes what has come an object, durably. Its bytes are durable already.
     pub fn publish(&self, files: &dyn Files, key: &Key) -> io::Result<()> {
         let [lower, _] = self.places(key);
-        let directory = parent(&lower);
-        files.create_dir_all(directory)?;
+        files.create_dir_all(parent(&lower))?;
         files.rename(&self.incoming(key), &lower)?;
-        files.sync_dir(directory)?;
-        // The directories above may be new: their entries must not be lost either.
-        for above in directory.ancestors().skip(1).take(3) {
-            files.sync_dir(above)?;
+        sync_above(files, &lower)
+    }
+
+    /// Whether an object is there, and stays there should the power fail now: one that a process published and then died
+    /// may be seen before it is durable.
+    pub fn is_kept(&self, files: &dyn Files, key: &Key) -> io::Result<bool> {
+        for place in self.places(key) {
+            if if_there(files.kind(&place))? == Some(FileKind::File) {
+                sync_above(files, &place)?;
+                return Ok(true);
+            }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Removes an object, durably, wherever it is.
@@ -102,6 +108,11 @@ impl Layout {
         let below = |[first, second]: [String; 2]| self.root.join(first).join(second).join(&name).join(&name);
         [below(key.lower_directories()), below(key.mixed_directories())]
     }
+}
+
+/// Makes the entry of a file durable. The directories above may be new: their entries must not be lost either.
+fn sync_above(files: &dyn Files, path: &Path) -> io::Result<()> {
+    path.ancestors().skip(1).take(4).try_for_each(|above| files.sync_dir(above))
 }
 
 fn parent(path: &Path) -> &Path {

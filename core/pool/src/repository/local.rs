@@ -26,8 +26,8 @@ impl Local {
     }
 
     async fn is_present(&self, key: &Key) -> Result<bool, PeerError> {
-        let key = key.clone();
-        self.repository.job("look for object", move |layout, files| layout.is_present(files, &key)).await
+        let (key, place) = (key.clone(), self.repository.clone());
+        self.repository.job("look for object", move |layout, files| place.holds(layout, files, &key)).await
     }
 
     /// Learns of a lock that an earlier process gave.
@@ -67,7 +67,7 @@ impl Peer for Local {
         let Some(locked) = repository.guards.lock(key) else { return Ok(None) };
         let (name, place) = (key.clone(), repository.clone());
         let locking = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
-            if !layout.is_present(files, &name)? {
+            if !place.holds(layout, files, &name)? {
                 locked.unlock();
                 return Ok(None);
             }
@@ -95,6 +95,7 @@ impl Peer for Local {
             if before.is_some_and(|limit| now >= limit) {
                 return Ok(false);
             }
+            place.kept().remove(&key);
             layout.remove(files, &key)?;
             place.note_retention(layout, files, &key)?;
             Ok(true)
@@ -125,8 +126,7 @@ impl Peer for Local {
         if self.is_present(key).await? {
             return Ok(Offer::AlreadyHave(BTreeSet::new()));
         }
-        let Some(uploading) = self.repository.guards.upload(key) else {
-            reached!("repository: an object is being uploaded already");
+        let Some(uploading) = self.repository.guards.upload(key).await else {
             return Err(PeerError::Refused("transfer already in progress".into()));
         };
         let receiving = Receiving::begin(self.repository.clone(), key, uploading).await?;

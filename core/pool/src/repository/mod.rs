@@ -23,9 +23,10 @@ pub mod receiving;
 pub mod retention;
 pub mod sending;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use runtime::Runtime;
 use runtime::files::Files;
@@ -44,7 +45,12 @@ pub struct Repository {
     runtime: Runtime,
     layout: Layout,
     guards: Arc<Guards>,
+    /// Objects that have been seen, or made, to be durable.
+    kept: Arc<Mutex<BTreeSet<Key>>>,
 }
+
+/// How many objects are remembered to be durable.
+const KEPT: usize = 10_000;
 
 impl Repository {
     /// The repository in `root`, which is made if it is not there.
@@ -52,7 +58,7 @@ impl Repository {
         let layout = Layout::new(root);
         let (place, files) = (layout.clone(), runtime.files());
         job(&runtime, "open repository", move || place.make(&*files)).await?;
-        Ok(Repository { uuid, layout, guards: Guards::new(runtime.clone()), runtime })
+        Ok(Repository { uuid, layout, guards: Guards::new(runtime.clone()), kept: Arc::default(), runtime })
     }
 
     /// The repository as a peer of one client.
@@ -68,6 +74,32 @@ impl Repository {
     /// Whether nobody is about any object: no lock is held, nothing is uploaded or removed.
     pub fn is_quiet(&self) -> bool {
         self.guards.is_quiet()
+    }
+
+    /// Whether an object is there, so that clients can be told so: it survives a loss of power. Called in jobs.
+    fn holds(&self, layout: &Layout, files: &dyn Files, key: &Key) -> io::Result<bool> {
+        if self.kept().contains(key) {
+            return layout.is_present(files, key);
+        }
+        let kept = layout.is_kept(files, key)?;
+        if kept {
+            self.note_kept(key);
+        }
+        Ok(kept)
+    }
+
+    /// An object is durable.
+    fn note_kept(&self, key: &Key) {
+        let mut kept = self.kept();
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.insert(key.clone());
+    }
+
+    fn kept(&self) -> MutexGuard<'_, BTreeSet<Key>> {
+        // Nothing here can panic half-way through a change.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes down until when an object is kept. Called in jobs.

@@ -133,13 +133,14 @@ impl Upload for Receiving {
         }
         self.write_out().await?;
         let Some(verifier) = self.verifier.take() else { return Ok(Outcome::of(false)) };
-        let (key, incoming) = (self.key.clone(), self.incoming.clone());
+        let (key, incoming, place) = (self.key.clone(), self.incoming.clone(), self.repository.clone());
         let decision = decide(verdict, self.came, verifier.finish());
         let ending = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
             match decision {
                 Decision::Store => {
                     incoming.file.sync_data()?;
                     layout.publish(files, &key)?;
+                    place.note_kept(&key);
                 }
                 Decision::Discard => {
                     reached!("repository: an upload of wrong bytes is discarded");
@@ -153,9 +154,9 @@ impl Upload for Receiving {
     }
 
     async fn is_present(self: Box<Self>) -> Result<Outcome, PeerError> {
-        let key = self.key.clone();
+        let (key, place) = (self.key.clone(), self.repository.clone());
         let there =
-            self.repository.job("look for object", move |layout, files| layout.is_present(files, &key));
+            self.repository.job("look for object", move |layout, files| place.holds(layout, files, &key));
         Ok(Outcome::of(there.await?))
     }
 
