@@ -85,7 +85,7 @@ impl Carrier<'_> {
                     to.write_all(piece).await
                 }
                 Some("slow") => {
-                    self.stage.script.sleep(SLOW).await;
+                    self.stage.stands_still(self.far, SLOW).await;
                     to.write_all(piece).await
                 }
                 Some(_) => {

@@ -23,7 +23,7 @@ pub async fn play(case: Arc<Case>, world: World) {
     let workload = case.workload.of::<AnnexWorkload>();
     let stage = Stage::set(&case, world);
     world.must_end_within(bound(workload));
-    stage.pass_on();
+    stage.pass_on().await;
     stage.keep_up();
     let people = stage.script.scope();
     for (number, plan) in workload.clients.iter().enumerate() {

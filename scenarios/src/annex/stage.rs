@@ -280,14 +280,14 @@ impl Stage {
         }
     }
 
-    /// Passes on what is sent to nodes over HTTP.
-    pub fn pass_on(self: &Arc<Self>) {
+    /// Passes on what is sent to nodes over HTTP, from when this returns on.
+    pub async fn pass_on(self: &Arc<Self>) {
         let network = self.door.network();
         for number in (0..self.nodes.len()).filter(|number| self.nodes[*number].http) {
-            let (stage, network) = (self.clone(), network.clone());
+            let here = SocketAddr::from(([0, 0, 0, 0], PORT + number as u16));
+            let Ok(listener) = network.listen(here).await else { continue };
+            let stage = self.clone();
             self.links.spawn("door", number as u64, async move {
-                let here = SocketAddr::from(([0, 0, 0, 0], PORT + number as u16));
-                let Ok(listener) = network.listen(here).await else { return };
                 while let Ok((near, _)) = listener.accept().await {
                     // Where nobody serves, who comes is hung up on.
                     if let Some(server) = lock(&stage.nodes[number].web).clone() {
