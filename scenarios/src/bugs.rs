@@ -1,4 +1,4 @@
-//! The known bugs that the hunt puts back: real ones, from the history of Tahoe-LAFS. Each is a `relapse!` in core, at the
+//! The known bugs that the hunt puts back: real ones, from the history of Tahoe-LAFS and git-annex. Each is a `relapse!` in core, at the
 //! place of the historical defect.
 
 use seedgrid::case::WaitEnd;
@@ -263,8 +263,73 @@ pub const BUGS: &[KnownBug] = &[
         about: "a write to the slots of an immutable file makes a mutable share beside them",
         signs: &[Sign::Violated { oracle: "kinds" }],
     },
+    KnownBug {
+        name: "annex-B1",
+        about: "a worker whose object was delivered waits for a signal that nobody gives",
+        signs: OUT_OF_WORKERS,
+    },
+    KnownBug {
+        name: "annex-B10",
+        about: "after an upload that broke off, the connection to the peer is neither used nor closed",
+        signs: &[Sign::Violated { oracle: "answers" }, Sign::Violated { oracle: "capacity" }],
+    },
+    KnownBug {
+        name: "annex-B11",
+        about: "an upload is not read to its end, on which its verdict waits",
+        signs: OUT_OF_WORKERS,
+    },
+    KnownBug {
+        name: "annex-B12",
+        about: "a connection is closed before the last piece of an object is sent",
+        signs: OUT_OF_WORKERS,
+    },
+    KnownBug {
+        name: "annex-B15",
+        about: "a request needs two workers, and takes them one after the other",
+        signs: OUT_OF_WORKERS,
+    },
+    KnownBug {
+        name: "annex-B16",
+        about: "the end of an object is signalled twice, and nobody takes the second",
+        signs: OUT_OF_WORKERS,
+    },
+    KnownBug { name: "annex-B17", about: "locks hold workers", signs: OUT_OF_WORKERS },
+    KnownBug {
+        name: "annex-B18",
+        about: "a client that is too slow is cut off, and its worker is not told",
+        signs: OUT_OF_WORKERS,
+    },
+    KnownBug {
+        name: "annex-B26",
+        about: "an upload that begins further on than is wanted keeps its worker",
+        signs: OUT_OF_WORKERS,
+    },
+    KnownBug { name: "annex-L3", about: "a lock that fails keeps its permit", signs: OUT_OF_WORKERS },
+    KnownBug {
+        name: "annex-L7",
+        about: "who waits for a peer is not told that it cannot be reached",
+        signs: OUT_OF_WORKERS,
+    },
+    KnownBug {
+        name: "annex-L11",
+        about: "who waits for an answer is not told that a request has failed",
+        signs: OUT_OF_WORKERS,
+    },
+    KnownBug {
+        name: "annex-L16",
+        about: "a version that is too new is called a bad request, and nobody asks for a lower one",
+        signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "annex-L18",
+        about: "to close a connection, a request that has a worker waits for another one",
+        signs: OUT_OF_WORKERS,
+    },
 ];
 
+/// Nobody is left who could serve a request, or who does not serve keeps what it has.
+const OUT_OF_WORKERS: &[Sign] =
+    &[Sign::Violated { oracle: "answers" }, Sign::Violated { oracle: "capacity" }];
 /// A request waits, and no fetch is under way: a lost wake-up.
 const NOT_BEGUN: Sign = Sign::Hung { resource: "fetcher", held_by: WaitEnd::NOBODY };
 /// A read ends with an error that nothing justifies.

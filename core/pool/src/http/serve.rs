@@ -85,9 +85,15 @@ pub(super) async fn serve(
         }
         call => {
             let Some(slot) = until_gone(&mut reply, service.workers.take()).await else { return };
+            // A slot for the request, and one for who serves it.
+            let _second = if relapse!("annex-B15") { Some(service.workers.take().await) } else { None };
             let mut peer = match until_gone(&mut reply, reach(&service, &request)).await {
                 Some(Ok(peer)) => peer,
                 Some(Err(refusal)) => {
+                    if relapse!("annex-L7") {
+                        // Nobody says that the peer is not there.
+                        std::future::pending::<()>().await;
+                    }
                     drop(slot);
                     until_gone(&mut reply, discard(&service, &mut body)).await;
                     return drop(reply.send(refuse(refusal)));
@@ -101,6 +107,10 @@ pub(super) async fn serve(
             let mut body = Coming::new(body, &service);
             let exchanged =
                 until_gone(&mut reply, ask(&mut *peer, call, length.unwrap_or(0), &mut body)).await;
+            if relapse!("annex-L11") && matches!(exchanged, Some(Err(_))) {
+                // Who waits for the answer is not told that there will be none.
+                std::future::pending::<()>().await;
+            }
             let too_far = matches!(&exchanged, Some(Ok((_, true))));
             give_up(&service, peer).await;
             match relapse!("annex-B26") && too_far {
@@ -145,6 +155,12 @@ pub(super) async fn reach(service: &Service, request: &Request) -> Result<Box<dy
 pub(super) async fn give_up(service: &Service, mut peer: Box<dyn Peer>) {
     if !peer.is_reusable() {
         reached!("http: a connection to a peer is given up after a request");
+        if relapse!("annex-B10") {
+            // The peer waits for the rest of an object, and we for the peer.
+            return std::mem::forget(peer);
+        }
+        // Closing is work for a worker too.
+        let _closer = if relapse!("annex-L18") { Some(service.workers.take().await) } else { None };
         let _ = service.runtime.timeout(service.patience, peer.close()).await;
     }
 }

@@ -111,6 +111,10 @@ async fn send(service: &Service, download: &mut dyn Download, pieces: Pieces) ->
             return false;
         }
     }
+    if relapse!("annex-B12") {
+        // Closed before whoever sends the last piece is done with it.
+        return whole;
+    }
     let ended = pace.wait(came, pieces.end()).await;
     whole && matches!(ended, Ok(Ok(())))
 }
