@@ -42,9 +42,10 @@ impl Server {
         self.urls.iter().find(|url| url.ends_with(uuid)).unwrap()
     }
 
-    fn interrupt(mut self) -> i32 {
+    /// Sends a signal, and waits for the end.
+    fn end(mut self, signal: &str) -> i32 {
         let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
         self.process.wait().unwrap().code().unwrap()
     }
 }
@@ -103,16 +104,8 @@ impl Place {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// What a session says to these lines, how it ends, and what it says on standard error.
     fn session(&self, uuid: &str, lines: &str) -> (String, i32, String) {
-        let mut session =
-            grid(&["annex", "proxy", "p2pstdio", &self.at("gateway.toml"), "me", "--uuid", uuid]);
-        let session = session.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut session = session.spawn().unwrap();
-        session.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-        let output = session.wait_with_output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        (text(output.stdout), output.status.code().unwrap(), text(output.stderr))
+        session(&self.at("gateway.toml"), uuid, lines)
     }
 
     /// The programs that have been run, and that none is left of.
@@ -143,6 +136,17 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
     let output = grid(arguments).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// What a session says to these lines, how it ends, and what it says on standard error.
+fn session(config: &str, uuid: &str, lines: &str) -> (String, i32, String) {
+    let mut session = grid(&["annex", "proxy", "p2pstdio", config, "me", "--uuid", uuid]);
+    let session = session.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut session = session.spawn().unwrap();
+    session.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let output = session.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), output.status.code().unwrap(), text(output.stderr))
 }
 
 fn put(key: &str) -> String {
@@ -240,12 +244,12 @@ fn a_server_serves_nodes_and_clusters_and_ends_with_all_of_its_programs() {
     assert_eq!(ask(&server, half, "get", &[]), (0, "hello\n".into()));
     assert_eq!(ask(&server, half, "remove", &[]).0, 1, "a node has not removed it");
     assert_eq!(place.holders(), [false, false, true]);
-    assert_eq!(server.interrupt(), 0);
+    assert_eq!(server.end("-INT"), 0);
     assert!(place.programs() >= 1);
     // Another server knows what this one has learned.
     let server = start();
     assert_eq!(ask(&server, CLUSTER, "get", &[]), (0, "hello\n".into()));
-    assert_eq!(server.interrupt(), 0);
+    assert_eq!(server.end("-TERM"), 0);
 }
 
 #[test]
@@ -276,6 +280,11 @@ fn what_makes_no_sense_in_a_configuration_is_a_usage_error_in_a_line() {
         (cluster("uuid = \"c\"\nnodes = [\"n\"]"), "no cluster's UUID"),
         (cluster(&format!("uuid = \"{CLUSTER}\"\nnodes = [\"m\"]")), "no node called `m`"),
         (cluster(&format!("uuid = \"{CLUSTER}\"\nnodes = []")), "has no nodes"),
+        (node("directory = \"d\"\ngateway = \"h\""), "node `n`: u is no cluster's UUID"),
+        (
+            node("directory = \"d\"\ngateway = \"g\"").replace("\"u\"", &format!("\"{CLUSTER}\"")),
+            "the gateway of node `n` is this one",
+        ),
     ] {
         fs::write(&path, &text).unwrap();
         for arguments in [
@@ -289,4 +298,43 @@ fn what_makes_no_sense_in_a_configuration_is_a_usage_error_in_a_line() {
     }
     let (status, _, why) = run(&["annex", "proxy", "serve", &path]);
     assert!(status == 2 && why.contains("nobody may do anything"), "{why}");
+}
+
+/// Two gateways have one cluster, with a node each, and each knows of the other.
+#[test]
+fn what_one_gateway_is_asked_to_do_the_other_does_as_well() {
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    for (own, other) in [("a", "b"), ("b", "a")] {
+        let beyond = at(&format!("{other}.toml"));
+        let text = format!(
+            r#"
+            uuid = "gateway-{own}"
+            log = "log-{own}"
+            [[node]]
+            name = "mine"
+            uuid = "node-{own}"
+            directory = "node-{own}"
+            [[node]]
+            name = "theirs"
+            uuid = "{CLUSTER}"
+            gateway = "gateway-{other}"
+            command = ["{GRID}", "annex", "proxy", "p2pstdio", "{beyond}", "gateway-{own}", "--uuid", "{CLUSTER}"]
+            [[cluster]]
+            uuid = "{CLUSTER}"
+            nodes = ["mine", "theirs"]
+            "#
+        );
+        fs::write(at(&format!("{own}.toml")), text).unwrap();
+    }
+    for (gateway, lines, answer) in [
+        ("a", put(HELLO), "PUT-FROM 0\nSUCCESS-PLUS node-a node-b\n"),
+        ("b", format!("VERSION 4\nGET 4  {HELLO}\nSUCCESS\n"), "DATA 2\no\nVALID\n"),
+        ("b", format!("VERSION 4\nREMOVE {HELLO}\n"), "SUCCESS-PLUS node-a node-b\n"),
+        ("a", format!("VERSION 4\nCHECKPRESENT {HELLO}\n"), "FAILURE\n"),
+    ] {
+        let (said, status, why) = session(&at(&format!("{gateway}.toml")), CLUSTER, &lines);
+        assert_eq!((status, why.as_str()), (0, ""));
+        assert_eq!(said, format!("AUTH-SUCCESS {CLUSTER}\nVERSION 4\n{answer}"));
+    }
 }

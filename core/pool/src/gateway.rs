@@ -46,8 +46,14 @@ pub struct Gateway {
     settings: Settings,
     connections: Arc<Connections>,
     members: BTreeMap<Uuid, Member>,
-    /// The nodes of each cluster.
-    clusters: BTreeMap<Uuid, Vec<Uuid>>,
+    clusters: BTreeMap<Uuid, Group>,
+}
+
+/// A cluster's nodes: those that are our own, and those that other gateways have.
+#[derive(Default)]
+struct Group {
+    nodes: Vec<Uuid>,
+    through: Vec<(Uuid, Member)>,
 }
 
 impl Gateway {
@@ -67,7 +73,13 @@ impl Gateway {
 
     /// Adds a cluster of these nodes.
     pub fn add_cluster(&mut self, uuid: Uuid, nodes: Vec<Uuid>) {
-        self.clusters.insert(uuid, nodes);
+        self.clusters.entry(uuid).or_default().nodes.extend(nodes);
+    }
+
+    /// Adds what another gateway has of a cluster: requests that have not passed that gateway go there as well (annex-p2p
+    /// §8.2).
+    pub fn add_cluster_through(&mut self, cluster: Uuid, gateway: Uuid, member: Member) {
+        self.clusters.entry(cluster).or_default().through.push((gateway, member));
     }
 
     /// Who the gateway itself is.
@@ -87,15 +99,18 @@ impl Gateway {
 
     /// The node or cluster `server`, for requests of `client`; none when it is not here.
     pub fn peer(&self, server: &Uuid, client: &Uuid) -> Option<Box<dyn Peer>> {
-        let Some(nodes) = self.clusters.get(server) else {
+        let Some(Group { nodes, through }) = self.clusters.get(server) else {
             let alone = self.reach(self.members.get(server)?, client);
             let alone = Box::new(Patient::new(self.runtime.clone(), self.settings.patience, alone));
             return Some(Box::new(Recorded::new(alone, self.settings.located.clone())));
         };
-        let members = nodes.iter().filter_map(|node| self.members.get(node));
-        let nodes = members.map(|member| Node { cost: member.cost, peer: self.reach(member, client) });
-        let (runtime, settings) = (self.runtime.clone(), self.settings.clone());
-        Some(Box::new(Cluster::new(runtime, server.clone(), settings, nodes.collect())))
+        let node = |member: &Member| Node { cost: member.cost, peer: self.reach(member, client) };
+        let nodes = nodes.iter().filter_map(|node| self.members.get(node)).map(node).collect();
+        let cluster = Cluster::new(self.runtime.clone(), server.clone(), self.settings.clone(), nodes);
+        let cluster = through
+            .iter()
+            .fold(cluster, |cluster, (gateway, member)| cluster.through(gateway.clone(), node(member)));
+        Some(Box::new(cluster))
     }
 
     /// Closes all connections, and waits until they are.

@@ -1,10 +1,13 @@
 //! `grid annex serve`: serves a directory of objects over HTTP, as `git-annex p2phttp` does.
 
 use std::env;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use pool::http::access::{Access, User};
 use pool::http::server::Config;
 use pool::http::{Peers, Server};
@@ -13,6 +16,7 @@ use pool::repository::Repository;
 use pool::uuid::Uuid;
 use runtime::Runtime;
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::outcome::{Answer, Failure};
 use crate::print;
@@ -109,7 +113,7 @@ impl Listening {
             (url, false) => format!("{url}\n"),
         };
         print(served.iter().map(line).collect())?;
-        tokio::signal::ctrl_c().await.map_err(Failure::failed("cannot wait for Ctrl-C"))?;
+        until_told().await.map_err(Failure::failed("cannot wait for Ctrl-C"))?;
         let drained = server.close(DRAIN).await;
         let text = if drained { "" } else { "requests were ended early\n" };
         Ok(Answer::new(text.into(), json!({ "ok": true, "drained": drained })))
@@ -132,6 +136,15 @@ impl Listening {
             ));
         }
         Ok(Access { anybody, no_locking: self.unauth_nolocking, users })
+    }
+}
+
+/// Waits for Ctrl-C, or for whoever manages services to say that it is over.
+async fn until_told() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    match select(pin!(tokio::signal::ctrl_c()), pin!(terminate.recv())).await {
+        Either::Left((interrupted, _)) => interrupted,
+        Either::Right(_) => Ok(()),
     }
 }
 

@@ -59,20 +59,57 @@ pub struct Cluster {
     runtime: Runtime,
     settings: Settings,
     /// By cost, the lowest first.
-    nodes: Vec<Node>,
-    version: Version,
+    nodes: Vec<Member>,
+    /// Those that requests must not go to: they have come from there.
+    passed: Vec<Member>,
+}
+
+/// A node, and what it is to be told before it is asked anything.
+struct Member {
+    cost: u32,
+    peer: Box<dyn Peer>,
+    /// The gateway that it is reached through, if it is one that our requests may have passed.
+    gateway: Option<Uuid>,
+    /// The version of our client, and the gateways that its requests have passed; none when the node knows.
+    untold: Option<(Version, BTreeSet<Uuid>)>,
+}
+
+impl Member {
+    fn uuid(&self) -> &Uuid {
+        self.peer.uuid()
+    }
+
+    /// Tells the node what it has to know before it is asked something. Nobody connects to a node that is asked nothing: one
+    /// that cannot be reached would keep those waiting who do not need it.
+    async fn tell(&mut self) -> Result<(), PeerError> {
+        if let Some((version, bypass)) = &self.untold {
+            // It agrees on a version of its own.
+            self.peer.begin(*version, bypass).await?;
+            self.untold = None;
+        }
+        Ok(())
+    }
 }
 
 impl Cluster {
     /// The cluster of these nodes.
     pub fn new(runtime: Runtime, uuid: Uuid, settings: Settings, nodes: Vec<Node>) -> Cluster {
-        let patient = |Node { cost, peer }| {
-            let peer = Patient::new(runtime.clone(), settings.patience, peer);
-            Node { cost, peer: Box::new(peer) }
+        let member = |Node { cost, peer }| {
+            let peer = Box::new(Patient::new(runtime.clone(), settings.patience, peer));
+            Member { cost, peer, gateway: None, untold: None }
         };
-        let mut nodes: Vec<_> = nodes.into_iter().map(patient).collect();
+        let mut nodes: Vec<_> = nodes.into_iter().map(member).collect();
         nodes.sort_by_key(|node| node.cost);
-        Cluster { uuid, runtime, settings, nodes, version: Version::V0 }
+        Cluster { uuid, runtime, settings, nodes, passed: Vec::new() }
+    }
+
+    /// Adds a node that is reached through another gateway: this cluster, as that one has it, or a part of it. Requests that
+    /// have come from there do not go back (§8.2).
+    pub fn through(mut self, gateway: Uuid, Node { cost, peer }: Node) -> Cluster {
+        let peer = Box::new(Patient::new(self.runtime.clone(), self.settings.patience, peer));
+        self.nodes.push(Member { cost, peer, gateway: Some(gateway), untold: None });
+        self.nodes.sort_by_key(|node| node.cost);
+        self
     }
 
     /// The nodes to read from, by their places: those that are said to have the object, the cheapest first, those of one
@@ -80,7 +117,7 @@ impl Cluster {
     async fn sources(&mut self, key: &Key) -> Result<Vec<usize>, PeerError> {
         let located = &self.settings.located;
         let holders = located.holders(key).await?;
-        let is_said = |node: &Node| holders.contains(node.peer.uuid());
+        let is_said = |node: &Member| holders.contains(node.uuid());
         let mut sources: Vec<_> = self.nodes.iter().enumerate().collect();
         sources.retain(|(_, node)| is_said(node) || !located.is_complete());
         let chance: [u8; 32] = self.runtime.entropy();
@@ -98,8 +135,11 @@ impl Cluster {
         let mut asked: Vec<BoxFuture<'_, (Uuid, Result<T, PeerError>)>> = Vec::new();
         for node in &mut self.nodes {
             asked.push(Box::pin(async move {
-                let uuid = node.peer.uuid().clone();
-                let answer = ask(&mut *node.peer).await;
+                let uuid = node.uuid().clone();
+                let answer = match node.tell().await {
+                    Ok(()) => ask(&mut *node.peer).await,
+                    Err(error) => Err(error),
+                };
                 if answer.as_ref().is_err_and(|error| !matches!(error, PeerError::Refused(_))) {
                     node.peer.close().await;
                 }
@@ -135,21 +175,25 @@ impl Peer for Cluster {
     }
 
     async fn begin(&mut self, version: Version, bypass: &BTreeSet<Uuid>) -> Result<Version, PeerError> {
-        self.version = version;
-        let bypass = bypass.clone();
-        // Nodes agree on versions of their own; one that cannot be reached now may be, later.
-        self.all(|peer| {
-            let bypass = bypass.clone();
-            Box::pin(async move { peer.begin(version, &bypass).await })
-        })
-        .await;
+        let mut nodes = std::mem::take(&mut self.nodes);
+        nodes.append(&mut self.passed);
+        nodes.sort_by_key(|node| node.cost);
+        for mut node in nodes {
+            node.untold = Some((version, bypass.clone()));
+            let passed = node.gateway.as_ref().is_some_and(|gateway| bypass.contains(gateway));
+            if passed { self.passed.push(node) } else { self.nodes.push(node) }
+        }
         Ok(version)
     }
 
     async fn check_present(&mut self, key: &Key) -> Result<bool, PeerError> {
         for place in self.sources(key).await? {
             let Some(node) = self.nodes.get_mut(place) else { continue };
-            match node.peer.check_present(key).await {
+            let present = match node.tell().await {
+                Ok(()) => node.peer.check_present(key).await,
+                Err(error) => Err(error),
+            };
+            match present {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}
                 Err(_) => node.peer.close().await,
@@ -180,7 +224,7 @@ impl Peer for Cluster {
             match answer {
                 Ok(Outcome { done, also }) => {
                     outcome.done &= done;
-                    outcome.also.extend(done.then_some(uuid));
+                    outcome.also.extend(Some(uuid).filter(|uuid| done && !uuid.is_cluster()));
                     outcome.also.extend(also);
                 }
                 Err(error) => {
@@ -214,7 +258,7 @@ impl Peer for Cluster {
         let mut nodes: BTreeMap<_, _> = self.nodes.iter_mut().enumerate().collect();
         for node in sources.into_iter().filter_map(|place| nodes.remove(&place)) {
             // A log that is out of date must not hide the object (§8.3): the next one is asked.
-            if node.peer.check_present(key).await != Ok(true) {
+            if node.tell().await.is_err() || node.peer.check_present(key).await != Ok(true) {
                 reached!("cluster: a node does not have what the log says it has");
                 continue;
             }
@@ -228,10 +272,9 @@ impl Peer for Cluster {
 
     async fn put<'a>(&'a mut self, file: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
         let holders = self.settings.located.holders(key).await?;
-        let lacks = |node: &Node| !holders.contains(node.peer.uuid());
+        let lacks = |node: &Member| !holders.contains(node.uuid());
         let some_lack_it = self.nodes.iter().any(lacks);
-        let chosen = self.nodes.iter_mut().filter(|node| !some_lack_it || lacks(node));
-        let chosen: Vec<_> = chosen.map(|node| &mut node.peer).collect();
+        let chosen = self.nodes.iter_mut().filter(|node| !some_lack_it || lacks(node)).collect();
         Fanout::offer(&self.settings, chosen, file, key).await
     }
 

@@ -9,11 +9,11 @@ use futures::future::{BoxFuture, join_all};
 use futures::stream::{self, StreamExt};
 use runtime::{reached, relapse};
 
-use super::Settings;
 use super::located::record_all;
+use super::{Member, Settings};
 use crate::key::Key;
 use crate::message::AssociatedFile;
-use crate::peer::{Offer, Outcome, Peer, PeerError, Upload, Verdict};
+use crate::peer::{Offer, Outcome, PeerError, Upload, Verdict};
 use crate::uuid::Uuid;
 
 /// An upload to several nodes.
@@ -38,17 +38,20 @@ impl<'a> Fanout<'a> {
     ///
     /// # Errors
     /// No node wants it, and none has it.
-    pub async fn offer(
+    pub(super) async fn offer(
         settings: &Settings,
-        peers: Vec<&'a mut Box<dyn Peer>>,
+        members: Vec<&'a mut Member>,
         file: &AssociatedFile,
         key: &Key,
     ) -> Result<Offer<'a>, PeerError> {
         let mut asked: Vec<BoxFuture<'_, (Uuid, Result<Offer<'a>, PeerError>)>> = Vec::new();
-        for peer in peers {
+        for member in members {
             asked.push(Box::pin(async move {
-                let uuid = peer.uuid().clone();
-                let offer = peer.put(file, key).await;
+                let uuid = member.uuid().clone();
+                let offer = match member.tell().await {
+                    Ok(()) => member.peer.put(file, key).await,
+                    Err(error) => Err(error),
+                };
                 (uuid, offer)
             }));
         }
@@ -60,7 +63,7 @@ impl<'a> Fanout<'a> {
                 Ok(Offer::From(offset, upload)) => nodes.push(Receiver { uuid, offset, upload }),
                 Ok(Offer::AlreadyHave(also)) => {
                     have.extend(also);
-                    have.insert(uuid);
+                    have.extend(Some(uuid).filter(|uuid| !uuid.is_cluster()));
                 }
                 Err(error @ PeerError::Unreachable { .. }) if relapse!("annex-L9") => return Err(error),
                 Err(error) => {
@@ -120,7 +123,7 @@ impl<'a> Fanout<'a> {
             if let Ok(Outcome { done: true, also }) = ended {
                 outcome.done = true;
                 outcome.also.extend(also);
-                outcome.also.insert(uuid);
+                outcome.also.extend(Some(uuid).filter(|uuid| !uuid.is_cluster()));
             }
         }
         record_all(&*settings.located, &key, &outcome.also, true).await?;

@@ -48,6 +48,14 @@ pub const HELP: &str = r#"What the gateway is, and its nodes and clusters, in TO
   uuid = "UUID"                  # begins with ac, and is of version 8
   nodes = ["one", "two"]
 
+What another gateway has of a cluster is a node of it, too. It has the UUID of the cluster:
+
+  [[node]]
+  name = "over there"
+  uuid = "UUID"
+  gateway = "UUID"               # requests that have passed this gateway do not go back
+  command = ["ssh", "host", "git-annex-shell", "p2pstdio", "/srv/gw", "UUID", "--uuid", "UUID"]
+
 Paths begin where the file is."#;
 
 /// A gateway, as somebody has described it.
@@ -82,6 +90,7 @@ struct Node {
     url: Option<String>,
     user: Option<String>,
     directory: Option<PathBuf>,
+    gateway: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -127,14 +136,16 @@ impl Config {
     pub async fn open(self, runtime: &Runtime, clusterjobs: Option<u32>) -> Result<Gateway, Failure> {
         let uuid = self.uuid("the gateway", &self.uuid, false)?;
         let patience = Duration::from_secs(self.patience.clamp(1, 86400));
-        let mut members = Vec::new();
-        let mut names = BTreeMap::new();
+        let (mut members, mut beyond, mut names) = (Vec::new(), Vec::new(), BTreeMap::new());
         for node in &self.nodes {
             let member = self.member(runtime, node, patience).await?;
             if names.insert(node.name.as_str(), member.uuid.clone()).is_some() {
                 return Err(self.wrong(format!("there are two nodes called `{}`", node.name)));
             }
-            members.push(member);
+            match self.beyond(node, &uuid)? {
+                Some(gateway) => beyond.push((&node.name, gateway, member)),
+                None => members.push(member),
+            }
         }
         let mut clusters = BTreeMap::new();
         for cluster in &self.clusters {
@@ -142,14 +153,16 @@ impl Config {
             let mut nodes = BTreeSet::new();
             for name in &cluster.nodes {
                 let node = names.get(name.as_str());
-                nodes.insert(
-                    node.ok_or_else(|| self.wrong(format!("there is no node called `{name}`")))?.clone(),
-                );
+                let node = node.ok_or_else(|| self.wrong(format!("there is no node called `{name}`")))?;
+                if node.is_cluster() && *node != uuid {
+                    return Err(self.wrong(format!("node `{name}` is of another cluster than {uuid}")));
+                }
+                nodes.extend(Some(node.clone()).filter(|node| !node.is_cluster()));
             }
-            if nodes.is_empty() {
+            if cluster.nodes.is_empty() {
                 return Err(self.wrong(format!("cluster {uuid} has no nodes")));
             }
-            if clusters.insert(uuid, nodes.into_iter().collect()).is_some() {
+            if clusters.insert(uuid, (nodes, &cluster.nodes)).is_some() {
                 return Err(self.wrong(format!("cluster {} is there twice", cluster.uuid)));
             }
         }
@@ -160,12 +173,17 @@ impl Config {
         let settings = Settings { jobs, patience, located: Arc::new(log) };
         let mut gateway = Gateway::new(runtime.clone(), uuid, settings, self.idle);
         members.into_iter().for_each(|member| gateway.add(member));
-        clusters.into_iter().for_each(|(uuid, nodes)| gateway.add_cluster(uuid, nodes));
+        for (uuid, (nodes, named)) in clusters {
+            gateway.add_cluster(uuid.clone(), nodes.into_iter().collect());
+            for (_, other, member) in beyond.extract_if(.., |(name, ..)| named.contains(*name)) {
+                gateway.add_cluster_through(uuid.clone(), other, member);
+            }
+        }
         Ok(gateway)
     }
 
     async fn member(&self, runtime: &Runtime, node: &Node, patience: Duration) -> Result<Member, Failure> {
-        let uuid = self.uuid(&format!("node `{}`", node.name), &node.uuid, false)?;
+        let uuid = self.uuid(&format!("node `{}`", node.name), &node.uuid, node.gateway.is_some())?;
         let wrong = |why: &str| self.wrong(format!("node `{}`: {why}", node.name));
         if node.user.is_some() && node.url.is_none() {
             return Err(wrong("a user is for a url"));
@@ -204,6 +222,16 @@ impl Config {
             _ => return Err(wrong("it needs one of command, url and directory")),
         };
         Ok(Member { uuid, cost: node.cost, way })
+    }
+
+    /// The gateway that a node is reached through, if it is what that has of a cluster.
+    fn beyond(&self, node: &Node, own: &Uuid) -> Result<Option<Uuid>, Failure> {
+        let Some(gateway) = &node.gateway else { return Ok(None) };
+        let gateway = self.uuid(&format!("the gateway of node `{}`", node.name), gateway, false)?;
+        match gateway == *own {
+            true => Err(self.wrong(format!("the gateway of node `{}` is this one", node.name))),
+            false => Ok(Some(gateway)),
+        }
     }
 
     /// A repository's name, or a cluster's: neither may be taken for the other (annex-p2p §8.1).
