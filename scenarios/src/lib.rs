@@ -45,4 +45,4 @@ static EVERY: [&dyn Scenario; COUNT] = {
 };
 
 const COUNT: usize = PARTS[0].len() + PARTS[1].len() + PARTS[2].len();
-const PARTS: [&[&dyn Scenario]; 3] = [&catalogue::SCENARIOS, &storage::SCENARIOS, annex::LISTED];
+const PARTS: [&[&dyn Scenario]; 3] = [&catalogue::SCENARIOS, &storage::SCENARIOS, &annex::SCENARIOS];

@@ -9,8 +9,8 @@ use pool::uuid::Uuid;
 use pool::version::Version;
 
 use super::line::{Got, Line, Lost, Speak};
-use super::link::Far;
-use super::model::Since;
+use super::link::{Far, STALL};
+use super::met::Met;
 use super::oracle;
 use super::stage::{Stage, Weather};
 use super::web::Web;
@@ -21,6 +21,11 @@ pub const PATIENCE: Duration = Duration::from_secs(300);
 /// For how long a lock keeps an object when its holder is lost.
 const RETENTION: Duration = Duration::from_secs(600);
 
+/// How long it may take until a node learns that an upload will not come to its end, unless a link stands still.
+const BUSY: Duration = Duration::from_secs(60);
+/// A limit that has no more left than this, in seconds, may be over for good reasons.
+const MARGIN_S: i64 = 30;
+
 /// A client of the gateway.
 pub struct Client {
     stage: Arc<Stage>,
@@ -28,17 +33,6 @@ pub struct Client {
     plan: ClientPlan,
     limit: usize,
     line: Option<(Box<dyn Speak>, Option<usize>)>,
-}
-
-/// What a request finds at its beginning.
-struct Met {
-    since: Since,
-    holders: BTreeSet<usize>,
-    must: BTreeSet<usize>,
-    /// Where the object would be put, and of these, where an upload cannot be gone on with: what has come is none of it.
-    lack: BTreeSet<usize>,
-    spoilt: BTreeSet<usize>,
-    weather: Weather,
 }
 
 impl Client {
@@ -59,7 +53,7 @@ impl Client {
 
     /// One request. True when it was answered as it is when all is well.
     pub async fn take(&mut self, nth: u64, step: &Step) -> bool {
-        let met = self.meet(step);
+        let met = Met::now(&self.stage, self.number, self.plan.http, step);
         let line = match self.line.take() {
             Some((line, node)) if node == step.node => Some(line),
             _ => None,
@@ -90,54 +84,13 @@ impl Client {
         }
     }
 
-    fn meet(&self, step: &Step) -> Met {
-        let nodes = self.nodes(step);
-        let holders = self.stage.holders(step.object);
-        let listed = if step.node.is_none() { self.stage.listed(step.object) } else { BTreeSet::new() };
-        let unlisted = &nodes - &listed;
-        let lack = if unlisted.is_empty() { &nodes - &holders } else { &unlisted - &holders };
-        let model = self.stage.model();
-        Met {
-            since: model.begin(step.object),
-            must: model.must(step.object) & &nodes,
-            spoilt: lack.iter().copied().filter(|node| self.stage.is_spoilt(*node, step.object)).collect(),
-            lack,
-            holders,
-            weather: self.stage.weather(self.whom(&nodes)),
-        }
-    }
-
-    /// Whom a request to these nodes has to do with.
-    fn whom(&self, nodes: &BTreeSet<usize>) -> impl Iterator<Item = Far> {
-        [Far::Client(self.number)].into_iter().chain(nodes.iter().copied().map(Far::Node))
-    }
-
-    /// The nodes that a request has to do with.
-    fn nodes(&self, step: &Step) -> BTreeSet<usize> {
-        match step.node {
-            Some(node) => [node].into(),
-            None => (0..self.stage.nodes.len()).collect(),
-        }
-    }
-
-    /// Whether nothing has gone wrong at all with whom a request had to do.
-    fn was_calm(&self, met: &Met) -> bool {
-        self.stage.was_calm(&met.weather)
-    }
-
-    /// Whether nobody else was about to put the object that this step puts.
-    fn is_alone(&self, step: &Step, met: &Met) -> bool {
-        let alone = met.since.is_alone() && self.stage.model().puts_since(step.object, met.since) <= 1;
-        step.what != What::Put || alone
-    }
-
     fn judge_lost(&self, step: &Step, met: &Met, why: &str) {
         let own_doing = match step.what {
             What::Put => matches!(step.body, Body::Short | Body::Excess),
             What::Lock => step.leaves,
             _ => false,
         };
-        if self.was_calm(met) && !own_doing {
+        if met.must_be_answered(&self.stage, step) && !own_doing {
             let request = format!("{:?}", step.what);
             self.stage.judge("answers", oracle::answers::check_answered(&request, Err(why)));
         }
@@ -152,7 +105,7 @@ impl Client {
         };
         match told {
             Told::Present(told) => {
-                let must = !met.must.is_disjoint(stage.model().must(object)) && self.was_calm(met);
+                let must = met.must_be_there(stage, step);
                 let may = !met.holders.is_empty() || !after.is_empty() || !no_puts || !no_removals;
                 stage.judge("answers", oracle::answers::check_present(object, told, must, may));
             }
@@ -163,7 +116,7 @@ impl Client {
                     stage.judge("content", oracle::content::check_received(content, step.offset, &bytes));
                 }
                 let behind = step.offset >= stage.objects[object].content.len() as u64;
-                let must = !met.must.is_disjoint(stage.model().must(object)) && self.was_calm(met) && !behind;
+                let must = met.must_be_there(stage, step) && !behind;
                 stage.judge("answers", oracle::answers::check_present(object, there, must, true));
             }
             Told::Stored(named) => {
@@ -174,10 +127,7 @@ impl Client {
                 }
             }
             Told::NotStored => {
-                // Whose upload goes on where bytes are wrong fails; the next one begins at the first byte (§5). Over HTTP,
-                // where to begin is asked in a request of its own: what is removed in between is then missing.
-                let spoilt = met.lack.is_subset(&met.spoilt);
-                if self.was_calm(met) && self.is_alone(step, met) && no_removals && !spoilt {
+                if met.must_be_stored(stage, step) {
                     stage.judge("answers", oracle::answers::check_answered("Put", Err("it is not stored")));
                 }
             }
@@ -187,10 +137,19 @@ impl Client {
                 }
             }
             Told::Refused(why) => {
-                // Two uploads of one object at a time are refused, and unknown clocks; anything else needs a reason.
-                if self.was_calm(met) && self.is_alone(step, met) {
+                let removal = matches!(step.what, What::Remove | What::RemoveBefore);
+                if met.must_be_answered(stage, step) && (!removal || met.was_calm(stage)) {
                     let request = format!("{:?}", step.what);
                     stage.judge("answers", oracle::answers::check_answered(&request, Err(&why)));
+                }
+            }
+            Told::NotRemoved => {
+                if met.must_be_removed(stage, step) {
+                    let request = format!("{:?}", step.what);
+                    stage.judge(
+                        "answers",
+                        oracle::answers::check_answered(&request, Err("it is not removed")),
+                    );
                 }
             }
             Told::Nothing => {}
@@ -210,6 +169,8 @@ enum Told {
     NotStored,
     /// The object is no longer on these nodes.
     Removed(BTreeSet<usize>),
+    /// The object is not removed, though it was not too late for that.
+    NotRemoved,
     /// The request is refused.
     Refused(String),
     /// Nothing that means anything.
@@ -254,9 +215,12 @@ async fn request(
             Err(refusal) => refused(&refusal)?,
         },
         What::Put => {
-            let under_way = UnderWay::put(&stage, step.object);
+            let under_way = UnderWay::put(&stage, door.client, &step);
             let answer = line.put(key, content, step.body, step.pieces, step.leaves).await?;
-            under_way.ended();
+            // Over HTTP a request that fails is answered before the nodes have learned of it.
+            if !door.http || is_done(&answer) {
+                under_way.ended();
+            }
             match answer {
                 Message::Success | Message::AlreadyHave => Told::Stored(step.node.into_iter().collect()),
                 Message::SuccessPlus(named) | Message::AlreadyHavePlus(named) => {
@@ -268,13 +232,10 @@ async fn request(
             }
         }
         What::Remove => {
-            let nodes = match step.node {
-                Some(node) => [node].into(),
-                None => (0..stage.nodes.len()).collect(),
-            };
-            remove(&stage, &mut *line, &step, nodes, None).await?
+            let nodes = stage.numbers(step.node);
+            remove(&stage, &mut *line, &door, &step, nodes, None).await?
         }
-        What::RemoveBefore => remove_before(&stage, &mut *line, &step).await?,
+        What::RemoveBefore => remove_before(&stage, &mut *line, &door, &step).await?,
         What::Lock => return hold(&stage, line, &step).await,
     };
     Ok((line, told))
@@ -284,6 +245,7 @@ async fn request(
 async fn remove(
     stage: &Arc<Stage>,
     line: &mut dyn Speak,
+    door: &Door,
     step: &Step,
     nodes: BTreeSet<usize>,
     before: Option<i64>,
@@ -293,22 +255,23 @@ async fn remove(
         Some(limit) => Message::RemoveBefore(limit, key),
         None => Message::Remove(key),
     };
-    let weather = stage.weather(nodes.iter().copied().map(Far::Node));
-    let under_way = UnderWay::removal(stage, step.object, &nodes);
+    let under_way = UnderWay::removal(stage, door.client, step, &nodes);
     let answer = line.ask(&request).await?;
-    // Of a cluster's node that has not answered, nobody knows what it will still do.
-    let done = matches!(answer, Message::Success | Message::SuccessPlus(_));
-    if done || step.node.is_some() || stage.was_calm(&weather) {
+    if is_done(&answer) {
+        under_way.is_done();
+    } else if !(door.http && matches!(answer, Message::Error(_))) {
+        // Over HTTP an error may be that there is no answer.
         under_way.ended();
     }
     Ok(match answer {
-        Message::Success | Message::SuccessPlus(_) => match step.node {
-            Some(node) => Told::Removed([node].into()),
-            None => Told::Removed((0..stage.nodes.len()).collect()),
-        },
+        Message::Success | Message::SuccessPlus(_) => Told::Removed(stage.numbers(step.node)),
         Message::FailurePlus(named) => Told::Removed(numbers(stage, named).collect()),
-        // It may be locked.
-        Message::Failure => Told::Nothing,
+        // Of the nodes that must not remove it some do not.
+        Message::Failure if nodes != stage.numbers(step.node) => Told::Nothing,
+        Message::Failure if before.is_some() && step.limit_s < step.hold_ms as i64 / 1000 + MARGIN_S => {
+            Told::Nothing
+        }
+        Message::Failure => Told::NotRemoved,
         // Clocks may not be known.
         Message::Error(_) if before.is_some() => Told::Nothing,
         other => refused(&other)?,
@@ -316,13 +279,15 @@ async fn remove(
 }
 
 /// Asks for the time, waits, and removes the object if it is not too late by then.
-async fn remove_before(stage: &Arc<Stage>, line: &mut dyn Speak, step: &Step) -> Result<Told, Lost> {
-    let all: BTreeSet<_> = match step.node {
-        Some(node) => [node].into(),
-        None => (0..stage.nodes.len()).collect(),
-    };
+async fn remove_before(
+    stage: &Arc<Stage>,
+    line: &mut dyn Speak,
+    door: &Door,
+    step: &Step,
+) -> Result<Told, Lost> {
+    let all = stage.numbers(step.node);
     if !line.version().has_timestamps() {
-        return remove(stage, line, step, all, None).await;
+        return remove(stage, line, door, step, all, None).await;
     }
     let time = match line.ask(&Message::GetTimestamp).await? {
         Message::Timestamp(time) => time,
@@ -336,7 +301,7 @@ async fn remove_before(stage: &Arc<Stage>, line: &mut dyn Speak, step: &Step) ->
     let knows_limits = |node: &usize| stage.nodes[*node].version.has_timestamps();
     // When it is too late no node must do it that has a clock to go by.
     let nodes = all.into_iter().filter(|node| !late || !knows_limits(node)).collect();
-    remove(stage, line, step, nodes, Some(time + step.limit_s)).await
+    remove(stage, line, door, step, nodes, Some(time + step.limit_s)).await
 }
 
 /// Locks an object, and keeps it for a while.
@@ -347,6 +312,7 @@ async fn hold(
 ) -> Result<(Box<dyn Speak>, Told), Lost> {
     let key = stage.objects[step.object].key.clone();
     let until = stage.script.now() + RETENTION;
+    stage.model().locks(step.object, stage.script.now());
     match line.ask(&Message::LockContent(key)).await? {
         Message::Success => {}
         Message::Failure => return Ok((line, Told::Nothing)),
@@ -357,6 +323,7 @@ async fn hold(
     };
     let lock = stage.model().locked(step.object, node, until);
     stage.script.sleep(Duration::from_millis(step.hold_ms)).await;
+    stage.model().locks(step.object, stage.script.now());
     if step.leaves {
         return Err(Lost::Gone("the client hangs up with a lock".into()));
     }
@@ -365,30 +332,66 @@ async fn hold(
     Ok((line, Told::Nothing))
 }
 
-/// A request that may change an object. Unless it is over, nobody knows what will have come of it.
+/// A request that may change an object. Unless it comes to its end, nobody knows what will have come of it.
 struct UnderWay {
     stage: Arc<Stage>,
     object: usize,
     puts: bool,
+    /// How it was with the client, and with the nodes.
+    client: Weather,
+    nodes: Weather,
+    alone: bool,
+    over: bool,
 }
 
 impl UnderWay {
-    fn put(stage: &Arc<Stage>, object: usize) -> UnderWay {
-        stage.model().puts(object);
-        UnderWay { stage: stage.clone(), object, puts: true }
+    fn put(stage: &Arc<Stage>, client: u64, step: &Step) -> UnderWay {
+        stage.model().puts(step.object);
+        UnderWay::new(stage, client, step, true)
     }
 
-    fn removal(stage: &Arc<Stage>, object: usize, nodes: &BTreeSet<usize>) -> UnderWay {
-        stage.model().removes(object, nodes);
-        UnderWay { stage: stage.clone(), object, puts: false }
+    fn removal(stage: &Arc<Stage>, client: u64, step: &Step, nodes: &BTreeSet<usize>) -> UnderWay {
+        stage.model().removes(step.object, nodes);
+        UnderWay::new(stage, client, step, false)
     }
 
-    fn ended(self) {
-        match self.puts {
-            true => self.stage.model().has_put(self.object),
-            false => self.stage.model().has_removed(self.object),
+    fn new(stage: &Arc<Stage>, client: u64, step: &Step, puts: bool) -> UnderWay {
+        UnderWay {
+            stage: stage.clone(),
+            object: step.object,
+            puts,
+            client: stage.weather([Far::Client(client)]),
+            nodes: stage.weather(stage.numbers(step.node).into_iter().map(Far::Node)),
+            alone: step.node.is_some(),
+            over: false,
         }
     }
+
+    /// It was answered. Of a cluster's node that something was wrong with, nobody knows what it will still do.
+    fn ended(mut self) {
+        self.over = self.alone || self.stage.was_calm(&self.nodes);
+    }
+
+    /// It was done everywhere.
+    fn is_done(mut self) {
+        self.over = true;
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let busy = if self.stage.was_calm(&self.client) { BUSY } else { BUSY + STALL };
+        let lost = (!self.over).then(|| self.stage.script.now() + busy);
+        match self.puts {
+            true => self.stage.model().has_put(self.object, lost),
+            false => self.stage.model().has_removed(self.object, lost.is_some()),
+        }
+    }
+}
+
+fn is_done(answer: &Message) -> bool {
+    use Message::{AlreadyHave, AlreadyHavePlus, Success, SuccessPlus};
+    matches!(answer, Success | SuccessPlus(_) | AlreadyHave | AlreadyHavePlus(_))
 }
 
 fn refused(message: &Message) -> Result<Told, Lost> {

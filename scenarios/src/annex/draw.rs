@@ -25,6 +25,8 @@ pub struct Menu {
 
 /// Bytes of objects: of one piece, and of several.
 const SIZES: [(u64, u64); 6] = [(3, 1), (4, 11), (3, 300), (2, 2048), (2, 5000), (1, 40_000)];
+/// For how many seconds machines have been up.
+const UPTIMES: [(u64, u64); 4] = [(2, 0), (1, 7), (1, 1000), (1, 100_000)];
 /// How many pieces pass a link in a run, and how many operations change a disk, roughly.
 const PIECES: u64 = 40;
 const OPERATIONS: u64 = 60;
@@ -54,6 +56,7 @@ impl Menu {
             sizes,
             idle: *dice.weighted(&[(1, 0), (2, 1), (3, 2), (3, 10)]),
             jobs: dice.between(1, 3) as usize,
+            uptime_s: *dice.weighted(&UPTIMES),
             nodes,
             clients,
             deeds,
@@ -196,7 +199,8 @@ fn node(dice: &mut Dice, old: bool, http: u64) -> NodePlan {
     NodePlan {
         version: version(dice, old),
         http: http > 0 && dice.chance(1, 4),
-        uptime_s: *dice.weighted(&[(2, 0), (1, 7), (1, 1000), (1, 100_000)]),
+        uptime_s: *dice.weighted(&UPTIMES),
+        has: (0..OBJECTS).filter(|_| dice.chance(1, 8)).collect(),
     }
 }
 

@@ -19,7 +19,7 @@ const BUFFER: usize = 2048;
 /// How late a slow piece is.
 const SLOW: Duration = Duration::from_secs(4);
 /// How long a stalled link stands still, unless all is healed before that.
-const STALL: Duration = Duration::from_secs(1000);
+pub const STALL: Duration = Duration::from_secs(1000);
 
 /// Who is at the far end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

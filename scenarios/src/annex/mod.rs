@@ -11,12 +11,14 @@
 //! | [`link`], [`near`] | byte streams between them, and what becomes of bytes |
 //! | [`client`], [`mod@line`], [`web`] | who asks for something, and how that is said |
 //! | [`model`] | what must be there, given what clients were told |
+//! | [`met`] | what a request finds, and what must therefore come of it |
 //! | [`oracle`] | the checkers, one per file |
 
 pub mod client;
 pub mod draw;
 pub mod line;
 pub mod link;
+pub mod met;
 pub mod model;
 pub mod near;
 pub mod oracle;
@@ -53,9 +55,6 @@ pub static SCENARIOS: [&dyn Scenario; 2] = [
         menu: Menu::HTTP,
     },
 ];
-
-/// Those that report nothing but defects.
-pub const LISTED: &[&dyn Scenario] = &SCENARIOS;
 
 impl Scenario for AnnexScenario {
     fn name(&self) -> &'static str {

@@ -1,6 +1,7 @@
 //! What must be on the nodes' disks, given what clients asked for and were told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use runtime::Instant;
 
@@ -23,52 +24,66 @@ struct Known {
     /// How many requests of each kind there were.
     puts: u64,
     removals: u64,
-    /// How many of them may still come to something: they are under way, or nobody knows what has become of them.
+    /// How many of them are under way.
     putting: u64,
     removing: u64,
+    /// How many of them may still come to something, since nobody knows what has become of them.
+    lost_puts: u64,
+    lost_removals: u64,
+    /// Until when a lost PUT may have its node refuse another.
+    busy_until: Option<Instant>,
+    /// When somebody last asked for a lock, or had one.
+    last_lock: Option<Instant>,
 }
 
-/// What a request to change an object meets at its beginning.
+/// For how long an object may be locked after somebody asked for that: a lock's time, and as much again where a node does
+/// not know when that began.
+const LOCKED: Duration = Duration::from_secs(1300);
+
+/// Who else is about an object when a request begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Since {
     puts: u64,
     removals: u64,
-    quiet_puts: bool,
-    quiet_removals: bool,
-}
-
-impl Since {
-    /// Nobody was about to put the object.
-    pub fn is_alone(self) -> bool {
-        self.quiet_puts
-    }
+    /// No PUT is under way, or may still come to something.
+    pub no_puts: bool,
+    /// No removal is.
+    pub no_removals: bool,
+    /// No PUT may have a node refuse another.
+    pub alone: bool,
 }
 
 impl Model {
     /// A request about an object begins; tells what it meets.
-    pub fn begin(&self, object: usize) -> Since {
+    pub fn begin(&self, object: usize, now: Instant) -> Since {
         let known = &self.objects[object];
         Since {
             puts: known.puts,
             removals: known.removals,
-            quiet_puts: known.putting == 0,
-            quiet_removals: known.removing == 0,
+            no_puts: known.putting + known.lost_puts == 0,
+            no_removals: known.removing + known.lost_removals == 0,
+            alone: known.putting == 0 && known.busy_until.is_none_or(|until| until <= now),
         }
     }
 
     /// Whether nobody has put the object since, nor was about to.
     pub fn no_puts(&self, object: usize, since: Since) -> bool {
-        since.quiet_puts && since.puts == self.objects[object].puts
+        since.no_puts && since.puts == self.objects[object].puts
     }
 
     /// Whether nobody has removed the object since, nor was about to.
     pub fn no_removals(&self, object: usize, since: Since) -> bool {
-        since.quiet_removals && since.removals == self.objects[object].removals
+        since.no_removals && since.removals == self.objects[object].removals
     }
 
     /// How many have put the object since.
     pub fn puts_since(&self, object: usize, since: Since) -> u64 {
         self.objects[object].puts - since.puts
+    }
+
+    /// How many have removed the object since.
+    pub fn removals_since(&self, object: usize, since: Since) -> u64 {
+        self.objects[object].removals - since.removals
     }
 
     /// A PUT begins.
@@ -77,9 +92,12 @@ impl Model {
         self.objects[object].putting += 1;
     }
 
-    /// A PUT has ended.
-    pub fn has_put(&mut self, object: usize) {
-        self.objects[object].putting = self.objects[object].putting.saturating_sub(1);
+    /// A PUT has ended; `lost`: what has become of it is not known, and until then its node may refuse another.
+    pub fn has_put(&mut self, object: usize, lost: Option<Instant>) {
+        let known = &mut self.objects[object];
+        known.putting -= 1;
+        known.lost_puts += u64::from(lost.is_some());
+        known.busy_until = known.busy_until.max(lost);
     }
 
     /// A removal from these nodes begins.
@@ -90,14 +108,26 @@ impl Model {
         known.must.retain(|node| !nodes.contains(node));
     }
 
-    /// A removal has ended.
-    pub fn has_removed(&mut self, object: usize) {
-        self.objects[object].removing = self.objects[object].removing.saturating_sub(1);
+    /// A removal has ended, or is lost.
+    pub fn has_removed(&mut self, object: usize, lost: bool) {
+        self.objects[object].removing -= 1;
+        self.objects[object].lost_removals += u64::from(lost);
     }
 
     /// A node is known to have the object.
     pub fn is_there(&mut self, object: usize, node: usize) {
         self.objects[object].must.insert(node);
+    }
+
+    /// Somebody asks for a lock, or has one now.
+    pub fn locks(&mut self, object: usize, now: Instant) {
+        self.objects[object].last_lock = Some(now);
+    }
+
+    /// Whether a lock may keep the object somewhere.
+    pub fn may_be_locked(&self, object: usize, now: Instant) -> bool {
+        let known = &self.objects[object];
+        !known.locks.is_empty() || known.last_lock.is_some_and(|last| now - last < LOCKED)
     }
 
     /// A node keeps the object; tells the number of the lock.
@@ -126,7 +156,7 @@ impl Model {
     /// All is quiet: what was under way has come to its end, whatever that was.
     pub fn settle(&mut self) {
         for known in &mut self.objects {
-            (known.putting, known.removing) = (0, 0);
+            (known.lost_puts, known.lost_removals) = (0, 0);
         }
     }
 }

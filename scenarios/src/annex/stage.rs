@@ -93,8 +93,29 @@ pub struct Stage {
     sick: BTreeSet<String>,
 }
 
-/// How much trouble there had been at a time with those whom a request has to do with; none where there was some just then.
-pub struct Weather(Vec<(Far, Option<u64>)>);
+/// How it was at a time with those whom a request has to do with.
+pub struct Weather(Vec<(Far, Condition)>);
+
+/// How it is with one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Condition {
+    /// Nothing is wrong now.
+    is_sound: bool,
+    /// Which life of the machine it is.
+    life: u32,
+    /// How often something has gone wrong with its links.
+    troubles: u64,
+}
+
+/// With whom nothing has gone wrong for a while.
+pub struct Calm {
+    /// The client.
+    pub client: bool,
+    /// The nodes, by their numbers.
+    pub nodes: BTreeSet<usize>,
+    /// Nodes that were down all the time.
+    pub away: BTreeSet<usize>,
+}
 
 /// A node's machine.
 pub struct NodeHost {
@@ -119,12 +140,16 @@ impl Stage {
         let script = world.actor("script").runtime();
         let host = world.actor("gateway");
         let door = world.actor(LINKS).runtime();
+        host.booted_before(Duration::from_secs(workload.uptime_s));
         let power = workload.deeds.iter().any(|deed| deed.power) || case.faults.iter().any(is_power_loss);
+        let objects: Vec<_> =
+            workload.sizes.iter().enumerate().map(|(number, size)| Object::new(number, *size)).collect();
         let nodes = workload.nodes.iter().enumerate().map(|(number, plan)| {
             let actor = world.actor(format!("node{number}"));
             actor.booted_before(Duration::from_secs(plan.uptime_s));
             // The machine is older than its repository.
             let _ = actor.disk().create_dir_all(Path::new(ROOT).parent().unwrap_or(Path::new(ROOT)));
+            plan.has.iter().for_each(|object| place(actor.disk(), &objects[*object]));
             actor.disk().sync_all();
             if power {
                 actor.disk().track();
@@ -162,7 +187,7 @@ impl Stage {
                 door,
                 sessions: host.runtime().scope(),
                 healed: AtomicBool::new(false),
-                objects: workload.sizes.iter().enumerate().map(|(n, size)| Object::new(n, *size)).collect(),
+                objects,
                 nodes,
                 located,
                 healing: Notify::new(),
@@ -207,33 +232,54 @@ impl Stage {
         self.trouble(far);
     }
 
-    /// How much trouble there has been so far with who is at the end of a link; none while something is wrong there.
-    fn sound(&self, far: Far) -> Option<u64> {
-        let lives = match far {
-            Far::Client(_) => 0,
-            Far::Node(number) => {
-                self.nodes[number].repository()?;
-                u64::from(self.nodes[number].actor.life())
-            }
-        };
-        let still = lock(&self.still).get(&far).is_some_and(|links| *links > 0);
-        let sick = match far {
-            Far::Client(_) => false,
-            Far::Node(number) => self.sick.contains(self.nodes[number].uuid.as_str()),
-        };
-        let sick = sick && !self.healed.load(Ordering::Relaxed);
-        let troubles = lock(&self.troubles).get(&far).copied().unwrap_or_default();
-        (!still && !sick).then_some(lives + troubles)
-    }
-
-    /// How much trouble there has been so far with each of them.
+    /// How it is with each of them now.
     pub fn weather(&self, of: impl IntoIterator<Item = Far>) -> Weather {
-        Weather(of.into_iter().map(|far| (far, self.sound(far))).collect())
+        Weather(of.into_iter().map(|far| (far, self.condition(far))).collect())
     }
 
     /// Whether nothing at all has gone wrong with them since.
     pub fn was_calm(&self, weather: &Weather) -> bool {
-        weather.0.iter().all(|(far, trouble)| trouble.is_some() && self.sound(*far) == *trouble)
+        weather.0.iter().all(|(far, then)| then.is_sound && self.condition(*far) == *then)
+    }
+
+    /// With whom of them nothing has gone wrong since, and who was away.
+    pub fn calm(&self, weather: &Weather) -> Calm {
+        let mut calm = Calm { client: true, nodes: BTreeSet::new(), away: BTreeSet::new() };
+        for (far, then) in &weather.0 {
+            let same = self.condition(*far) == *then;
+            match far {
+                Far::Client(_) => calm.client &= same && then.is_sound,
+                Far::Node(number) if same && then.is_sound => _ = calm.nodes.insert(*number),
+                Far::Node(number) if same && !self.nodes[*number].actor.is_up() => {
+                    calm.away.insert(*number);
+                }
+                Far::Node(_) => {}
+            }
+        }
+        calm
+    }
+
+    /// How it is with who is at the end of a link.
+    fn condition(&self, far: Far) -> Condition {
+        let (up, life, sick) = match far {
+            Far::Client(_) => (true, 0, false),
+            Far::Node(number) => {
+                let node = &self.nodes[number];
+                (node.repository().is_some(), node.actor.life(), self.sick.contains(node.uuid.as_str()))
+            }
+        };
+        let still = lock(&self.still).get(&far).is_some_and(|links| *links > 0);
+        let sick = sick && !self.healed.load(Ordering::Relaxed);
+        let troubles = lock(&self.troubles).get(&far).copied().unwrap_or_default();
+        Condition { is_sound: up && !still && !sick, life, troubles }
+    }
+
+    /// The nodes that a request has to do with that is for one of them, or for the cluster.
+    pub fn numbers(&self, node: Option<usize>) -> BTreeSet<usize> {
+        match node {
+            Some(node) => [node].into(),
+            None => (0..self.nodes.len()).collect(),
+        }
     }
 
     /// The nodes that the gateway's log says have an object.
@@ -502,6 +548,16 @@ fn way_to(number: usize, node: &NodeHost) -> Way {
 fn web(newest: Version) -> Config {
     let access = Access { anybody: Some(Mode::ReadWrite), ..Access::default() };
     Config { patience: WEB_PATIENCE, access, newest, ..Config::default() }
+}
+
+/// Somebody puts an object where a node has its objects, past the node.
+fn place(disk: &dyn Files, Object { key, content }: &Object) {
+    let layout = Layout::new(Path::new(ROOT));
+    let placed = layout.make(disk).and_then(|()| {
+        disk.open(&layout.incoming(key), OpenMode::CreateOrOpen)?.write_all_at(0, content)?;
+        layout.publish(disk, key)
+    });
+    placed.expect("nothing goes wrong with a disk before the run");
 }
 
 fn is_power_loss(fault: &Fault) -> bool {

@@ -77,13 +77,17 @@ impl Web {
 
     /// Sends a request, and waits for the head of its answer.
     async fn exchange(&mut self, call: Call, headers: &str, body: Sent<'_>) -> Answered<(Connection, Head)> {
+        let changes = matches!(call, Call::Put(..) | Call::Remove(_) | Call::RemoveBefore(..));
         let head = self.head(call) + headers;
-        if let Some(mut kept) = self.kept.take()
-            && kept.send(&head, &body).await.is_ok()
-            && kept.is_answering().await
-        {
-            let answered = kept.hear_head().await?;
-            return Ok((kept, answered));
+        self.is_over().await?;
+        if let Some(mut kept) = self.kept.take() {
+            if kept.send(&head, &body).await.is_ok() && kept.is_answering().await {
+                let answered = kept.hear_head().await?;
+                return Ok((kept, answered));
+            }
+            if changes {
+                return Err(Lost::Gone("a connection was closed when it was used again".into()));
+            }
         }
         // There was none, or it closed while it was idle.
         let mut connection = self.connect();

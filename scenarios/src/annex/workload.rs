@@ -21,6 +21,9 @@ pub struct AnnexWorkload {
     /// How many locks it holds for clients that speak HTTP.
     #[serde(default = "one")]
     pub locks: usize,
+    /// The gateway's machine was started so many seconds before the run.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub uptime_s: u64,
     /// The nodes of the cluster.
     #[serde(rename = "node", default)]
     pub nodes: Vec<NodePlan>,
@@ -44,6 +47,9 @@ pub struct NodePlan {
     /// Its machine was started so many seconds before the run.
     #[serde(skip_serializing_if = "is_zero")]
     pub uptime_s: u64,
+    /// Objects that it has from the start, which the gateway does not know of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub has: Vec<usize>,
 }
 
 /// A client: steps one after the other.
@@ -186,6 +192,9 @@ impl AnnexWorkload {
             () if versions.any(|version| version > 4) => Err("the versions are 0 to 4".into()),
             () if self.clients.len() > 20 || steps().count() > 1000 || self.deeds.len() > 1000 => {
                 Err("more than 20 clients, or 1000 steps".into())
+            }
+            () if self.nodes.iter().flat_map(|node| &node.has).any(|object| *object >= OBJECTS) => {
+                Err(format!("the objects are 0 to {}", OBJECTS - 1))
             }
             () if steps().any(|step| step.object >= OBJECTS || step.pieces > 100) => {
                 Err(format!("there are {OBJECTS} objects, in 100 pieces at the most"))

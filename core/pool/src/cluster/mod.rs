@@ -262,12 +262,22 @@ impl Peer for Cluster {
                 reached!("cluster: a node does not have what the log says it has");
                 continue;
             }
-            if let Ok(download) = node.peer.get(offset, file, key).await {
+            let Ok(mut download) = node.peer.get(offset, file, key).await else {
+                reached!("cluster: a node fails before it sends an object");
+                continue;
+            };
+            if download.length() > 0 {
                 return Ok(download);
             }
-            reached!("cluster: a node fails before it sends an object");
+            // Nothing comes: because of the offset, or the object has been removed since it was there.
+            let verdict = download.verdict().await;
+            let ended = download.end(verdict == Ok(Verdict::Valid)).await;
+            if ended.is_ok() && verdict == Ok(Verdict::Valid) {
+                return Ok(Box::new(Nothing(Verdict::Valid)));
+            }
+            reached!("cluster: an object is removed from a node before it is sent");
         }
-        Ok(Box::new(Absent))
+        Ok(Box::new(Nothing(Verdict::Invalid)))
     }
 
     async fn put<'a>(&'a mut self, file: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
@@ -282,18 +292,19 @@ impl Peer for Cluster {
         self.nodes.iter().all(|node| node.peer.is_reusable())
     }
 
+    /// Nodes that are in the middle of nothing keep their connections.
     async fn close(&mut self) {
-        for node in &mut self.nodes {
+        for node in self.nodes.iter_mut().filter(|node| !node.peer.is_reusable()) {
             node.peer.close().await;
         }
     }
 }
 
-/// Nothing, where an object was asked for.
-struct Absent;
+/// No bytes, where an object was asked for: it is not there, or nothing of it was wanted.
+struct Nothing(Verdict);
 
 #[async_trait]
-impl Download for Absent {
+impl Download for Nothing {
     fn length(&self) -> u64 {
         0
     }
@@ -303,7 +314,7 @@ impl Download for Absent {
     }
 
     async fn verdict(&mut self) -> Result<Verdict, PeerError> {
-        Ok(Verdict::Invalid)
+        Ok(self.0)
     }
 
     async fn end(self: Box<Self>, _: bool) -> Result<(), PeerError> {

@@ -93,7 +93,15 @@ impl Session<'_> {
                 self.bypass.extend(gateways);
                 self.begun = false;
             }
-            request => return self.answer(request).await,
+            request => {
+                let goes_on = self.answer(request).await;
+                if !self.peer.is_reusable() {
+                    // Whoever is in the middle of something must learn now, not with the next request, that nothing comes.
+                    reached!("session: a connection to a peer is given up after a request");
+                    self.peer.close().await;
+                }
+                return goes_on;
+            }
         }
         Ok(true)
     }
