@@ -95,7 +95,9 @@ impl Met {
         let (have, lack) = (&self.asked & &self.holders, &self.asked - &self.holders);
         let takes = !(&lack - &self.spoilt).is_disjoint(&calm.nodes);
         let has = lack.is_subset(&calm.away) && !have.is_disjoint(&calm.nodes);
-        settled && (takes || has)
+        // Over HTTP the offset is asked for first, and may be another by then.
+        let at_once = !self.http || self.was_calm(stage);
+        settled && at_once && (takes || has)
     }
 
     /// Whether nobody else was about to put the object that this step puts. Of two that do, the second is refused.

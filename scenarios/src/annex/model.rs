@@ -36,9 +36,9 @@ struct Known {
     last_lock: Option<Instant>,
 }
 
-/// For how long an object may be locked after somebody asked for that: a lock's time, and as much again where a node does
-/// not know when that began.
-const LOCKED: Duration = Duration::from_secs(1300);
+/// For how long an object may be locked after somebody asked for that: a lock's time, as much again where a node does not
+/// know when that began, and what a link stood still before the node was asked.
+const LOCKED: Duration = Duration::from_secs(2400);
 
 /// Who else is about an object when a request begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
