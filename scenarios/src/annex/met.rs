@@ -91,7 +91,8 @@ impl Met {
         let calm = stage.calm(&self.weather);
         // Who else removes the object changes who is asked; over HTTP, where to begin is asked in a request of its own, and
         // what is removed in between is then missing.
-        let settled = stage.model().no_removals(step.object, self.since) || (self.was_calm(stage) && !self.http);
+        let settled =
+            stage.model().no_removals(step.object, self.since) || (self.was_calm(stage) && !self.http);
         let (have, lack) = (&self.asked & &self.holders, &self.asked - &self.holders);
         let takes = !(&lack - &self.spoilt).is_disjoint(&calm.nodes);
         let has = lack.is_subset(&calm.away) && !have.is_disjoint(&calm.nodes);
