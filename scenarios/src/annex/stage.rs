@@ -53,7 +53,7 @@ const DOWN: Duration = Duration::from_secs(1);
 /// How long the gateway waits for a client that speaks HTTP. Of several that are slow, one after the other has a worker.
 const WEB_PATIENCE: Duration = Duration::from_secs(17);
 /// How long a job of a node that is well may take: a request is a few of them.
-const HASTE: Duration = Duration::from_secs(1);
+const HASTE: Duration = Duration::from_millis(200);
 /// How long the gateway waits for a node.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
