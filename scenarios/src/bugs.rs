@@ -316,6 +316,11 @@ pub const BUGS: &[KnownBug] = &[
         signs: OUT_OF_WORKERS,
     },
     KnownBug {
+        name: "annex-L14",
+        about: "of a piece that is too long, nothing is kept",
+        signs: &[Sign::Violated { oracle: "stored" }],
+    },
+    KnownBug {
         name: "annex-L16",
         about: "a version that is too new is called a bad request, and nobody asks for a lower one",
         signs: &[Sign::Violated { oracle: "answers" }],

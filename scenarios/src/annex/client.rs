@@ -131,6 +131,12 @@ impl Client {
                     stage.judge("answers", oracle::answers::check_answered("Put", Err("it is not stored")));
                 }
             }
+            Told::Kept(from) => {
+                let length = stage.objects[object].content.len() as u64;
+                if let Some(from) = from.filter(|_| met.must_be_kept(stage, step)) {
+                    stage.judge("stored", oracle::stored::check_kept(object, length, from));
+                }
+            }
             Told::Removed(gone) => {
                 if no_puts {
                     stage.judge("stored", oracle::stored::check_gone(object, &gone, &after));
@@ -167,6 +173,8 @@ enum Told {
     Stored(BTreeSet<usize>),
     /// The object is not stored, though all of it was sent.
     NotStored,
+    /// What came was too much, and would be gone on with from here.
+    Kept(Option<u64>),
     /// The object is no longer on these nodes.
     Removed(BTreeSet<usize>),
     /// The object is not removed, though it was not too late for that.
@@ -225,6 +233,9 @@ async fn request(
                 Message::Success | Message::AlreadyHave => Told::Stored(step.node.into_iter().collect()),
                 Message::SuccessPlus(named) | Message::AlreadyHavePlus(named) => {
                     Told::Stored(numbers(&stage, named).chain(step.node).collect())
+                }
+                Message::Failure | Message::FailurePlus(_) if step.body == Body::Excess => {
+                    Told::Kept(line.offset(key).await?)
                 }
                 Message::Failure | Message::FailurePlus(_) if step.body != Body::Whole => Told::Nothing,
                 Message::Failure | Message::FailurePlus(_) => Told::NotStored,

@@ -35,6 +35,11 @@ pub trait Speak: Send {
         leaves: bool,
     ) -> Answered<Message>;
 
+    /// Asks from where on an object is wanted, where that is a request of its own; none when it is not, or not wanted.
+    async fn offset(&mut self, _: &Key) -> Answered<Option<u64>> {
+        Ok(None)
+    }
+
     /// Gives up the lock that was asked for last.
     async fn unlock(&mut self) -> Answered<()>;
 }

@@ -69,6 +69,14 @@ impl Met {
         stage.calm(&self.weather).client && self.is_alone(stage, step) && self.has_taker(stage, step)
     }
 
+    /// Whether bytes of the object that came before too many did must be kept: a node that sends and takes them one by one
+    /// has them, and nobody else has to do with it.
+    pub fn must_be_kept(&self, stage: &Stage, step: &Step) -> bool {
+        let tells = |node: usize| !stage.nodes[node].http && stage.nodes[node].version.has_verdict();
+        let alone = self.is_alone(stage, step) && stage.model().no_removals(step.object, self.since);
+        step.node.is_some_and(tells) && alone && self.spoilt.is_empty() && self.was_calm(stage)
+    }
+
     /// Whether the object must be found where the request is for.
     pub fn must_be_there(&self, stage: &Stage, step: &Step) -> bool {
         let calm = stage.calm(&self.weather);

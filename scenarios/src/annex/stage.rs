@@ -128,8 +128,9 @@ pub struct NodeHost {
     /// That of a life of its process, and the number of that life.
     repository: Mutex<Option<(u32, Repository)>>,
     sessions: Arc<AtomicU64>,
-    /// Whether it is reached over HTTP, and its server in this life of its process.
-    http: bool,
+    /// Whether it is reached over HTTP.
+    pub http: bool,
+    /// Its HTTP server in this life of its process.
     web: Mutex<Option<Arc<Server>>>,
 }
 

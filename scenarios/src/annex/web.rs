@@ -248,6 +248,17 @@ impl Speak for Web {
         })
     }
 
+    async fn offset(&mut self, key: &Key) -> Answered<Option<u64>> {
+        if !self.version.has_verdict() {
+            return Ok(None);
+        }
+        match self.request(Call::PutOffset(key.clone()), "", Sent::Whole(b"")).await? {
+            Ok(Answer::Offset(from)) => Ok(Some(from)),
+            Ok(Answer::AlreadyHave(_)) | Err(_) => Ok(None),
+            Ok(other) => Err(wrong(&other)),
+        }
+    }
+
     async fn unlock(&mut self) -> Answered<()> {
         let Some(mut keeper) = self.keeper.take() else { return Ok(()) };
         keeper.say(&chunk(b"{\"unlock\": true}\n")).await?;

@@ -18,3 +18,11 @@ pub fn check_gone(object: usize, gone: &BTreeSet<usize>, holders: &BTreeSet<usiz
         None => Ok(()),
     }
 }
+
+/// Checks from where on an object is wanted all of which came, with too much behind it.
+pub fn check_kept(object: usize, length: u64, from: u64) -> Result<(), String> {
+    match from < length {
+        true => Err(format!("all {length} bytes of object {object} came, and it is wanted from {from} on")),
+        false => Ok(()),
+    }
+}
