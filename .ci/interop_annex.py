@@ -368,12 +368,13 @@ def their_server(place):
     with open(place.root / "p2phttp.log", "ab") as log:
         server = subprocess.Popen(command, cwd=place.root / "gw", env=place.env, stderr=log, stdout=log)
     try:
-        for _ in range(200):
+        end = time.monotonic() + PATIENCE
+        while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
                 break
             except OSError:
-                expect(server.poll() is None, "the real server does not start")
+                expect(server.poll() is None and time.monotonic() < end, "the real server does not start")
                 time.sleep(0.05)
         yield port
     finally:
