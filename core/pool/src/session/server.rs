@@ -173,14 +173,15 @@ impl Session<'_> {
         };
         self.wire.send(&Message::Success).await?;
         match self.wire.receive().await? {
-            Received::Message(Message::UnlockContent) => Ok(unheard("unlock", lock.unlock().await)),
-            Received::End if relapse!("annex-L1") => Ok(unheard("unlock", lock.unlock().await)),
-            Received::End => Ok(()),
+            Received::Message(Message::UnlockContent) => unheard("unlock", lock.unlock().await),
+            Received::End if relapse!("annex-L1") => unheard("unlock", lock.unlock().await),
+            Received::End => {}
             _ => {
                 unheard("unlock", lock.unlock().await);
-                Ok(self.wire.send(&Message::error("expected UNLOCKCONTENT")).await?)
+                self.wire.send(&Message::error("expected UNLOCKCONTENT")).await?;
             }
         }
+        Ok(())
     }
 
     async fn get(&mut self, offset: i64, file: &AssociatedFile, key: &Key) -> Result<(), SessionError> {
@@ -243,7 +244,10 @@ impl Session<'_> {
             Received::Message(Message::DataPresent) if version.has_data_present() => {
                 upload.is_present().await
             }
-            Received::Message(Message::Error(_)) => return Ok(unheard("withdraw", upload.withdraw().await)),
+            Received::Message(Message::Error(_)) => {
+                unheard("withdraw", upload.withdraw().await);
+                return Ok(());
+            }
             Received::End => return Ok(()),
             _ => {
                 unheard("withdraw", upload.withdraw().await);
