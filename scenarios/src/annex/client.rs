@@ -269,7 +269,7 @@ async fn remove(
     let under_way = UnderWay::removal(stage, door.client, step, &nodes);
     let answer = line.ask(&request).await?;
     if is_done(&answer) {
-        under_way.is_done();
+        under_way.done();
     } else if !(door.http && matches!(answer, Message::Error(_))) {
         // Over HTTP an error may be that there is no answer.
         under_way.ended();
@@ -384,7 +384,7 @@ impl UnderWay {
     }
 
     /// It was done everywhere.
-    fn is_done(mut self) {
+    fn done(mut self) {
         self.over = true;
     }
 }
