@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -250,6 +251,57 @@ fn a_server_serves_nodes_and_clusters_and_ends_with_all_of_its_programs() {
     let server = start();
     assert_eq!(ask(&server, CLUSTER, "get", &[]), (0, "hello\n".into()));
     assert_eq!(server.end("-TERM"), 0);
+}
+
+/// At the real server connections are lost that end at the same moment, and their programs are left as zombies; and more
+/// than the limit stay idle (annex-bugs L2, L8).
+#[test]
+fn a_burst_of_requests_leaves_no_more_programs_than_may_be_idle() {
+    let place = Place::new();
+    let config = fs::read_to_string(place.at("gateway.toml")).unwrap();
+    fs::write(place.at("gateway.toml"), config.replace("clusterjobs", "idle = 2\nclusterjobs")).unwrap();
+    let server = Server::start(&["annex", "proxy", "serve", &place.at("gateway.toml"), "-J6"], 6);
+    let address = server.url("child").split('/').nth(2).unwrap();
+    std::thread::scope(|scope| {
+        for client in 0..6 {
+            scope.spawn(move || {
+                for _ in 0..10 {
+                    let path =
+                        format!("/git-annex/child/v4/checkpresent?key={HELLO}&clientuuid=client{client}");
+                    let mut stream = TcpStream::connect(address).unwrap();
+                    let head = format!(
+                        "POST {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+                    );
+                    stream.write_all(head.as_bytes()).unwrap();
+                    let mut answer = String::new();
+                    stream.read_to_string(&mut answer).unwrap();
+                    assert!(answer.ends_with(r#"{"present":false}"#), "{answer}");
+                }
+            });
+        }
+    });
+    // What is over the limit is closed by and by, and each program is waited for.
+    let patience = 2_000;
+    let left = (0..patience).map(|_| children(server.process.id())).find(|left| left.len() == 2);
+    let left = left.unwrap_or_else(|| panic!("{:?}", children(server.process.id())));
+    assert!(left.iter().all(|state| *state != 'Z'), "{left:?}");
+    assert_eq!(server.end("-INT"), 0);
+    assert!(place.programs() > 6, "the limit was never reached");
+}
+
+/// The states of a process's children.
+fn children(parent: u32) -> Vec<char> {
+    let mut states = Vec::new();
+    for process in fs::read_dir("/proc").unwrap() {
+        let Ok(stat) = fs::read_to_string(process.unwrap().path().join("stat")) else { continue };
+        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
+        let mut fields = rest.split(' ');
+        let (state, of) = (fields.next().unwrap(), fields.next().unwrap());
+        if of == parent.to_string() {
+            states.extend(state.chars());
+        }
+    }
+    states
 }
 
 #[test]
