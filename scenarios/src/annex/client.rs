@@ -68,6 +68,10 @@ impl Client {
                 self.line = Some((line, step.node)).filter(|_| !step.leaves);
                 true
             }
+            Ok(Ok(Err(Lost::Wrong(why)))) if self.is_garbled(&met) => {
+                self.judge_lost(step, &met, &why);
+                false
+            }
             Ok(Ok(Err(Lost::Wrong(detail)))) => {
                 self.stage.world.violated("replies", detail);
                 false
@@ -96,7 +100,15 @@ impl Client {
         }
     }
 
+    /// Whether what was said may have become something else on its way.
+    fn is_garbled(&self, met: &Met) -> bool {
+        self.stage.garbles && !met.was_calm(&self.stage)
+    }
+
     fn judge(&self, step: &Step, met: &Met, told: Told) {
+        if self.is_garbled(met) {
+            return;
+        }
         let (stage, object) = (&self.stage, step.object);
         let after = stage.holders(object);
         let (no_puts, no_removals) = {
@@ -111,7 +123,8 @@ impl Client {
             }
             Told::Object(Got { bytes, valid }) => {
                 let there = valid.unwrap_or(!bytes.is_empty());
-                if there {
+                // Where there are no verdicts, and with nodes that give none, nobody says that what has rotted is right.
+                if there && !(stage.rots() && (valid.is_none() || step.offset > 0)) {
                     let content = &stage.objects[object].content;
                     stage.judge("content", oracle::content::check_received(content, step.offset, &bytes));
                 }
@@ -239,6 +252,7 @@ async fn request(
                 }
                 Message::Failure | Message::FailurePlus(_) if step.body != Body::Whole => Told::Nothing,
                 Message::Failure | Message::FailurePlus(_) => Told::NotStored,
+                Message::Error(_) if step.body == Body::Mute => Told::Nothing,
                 other => refused(&other)?,
             }
         }

@@ -1,7 +1,7 @@
 //! How a seed draws a gateway, nodes, clients, and what goes wrong, from a scenario's menu.
 
 use seedgrid::case::Dice;
-use seedgrid::fault::Fault;
+use seedgrid::fault::{CLOCK_KINDS, DiskEffect, Fault};
 use seedgrid::world::Knobs;
 
 use super::link::TROUBLES;
@@ -21,10 +21,15 @@ pub struct Menu {
     pub clients: u64,
     /// How many clients of eight speak HTTP.
     pub http: u64,
+    /// There are four times as many clients as are served at a time, and one more.
+    pub crowd: bool,
+    /// Links carry one byte at a time, and objects are small.
+    pub bytes: bool,
 }
 
 /// Bytes of objects: of one piece, and of several.
 const SIZES: [(u64, u64); 6] = [(3, 1), (4, 11), (3, 300), (2, 2048), (2, 5000), (1, 40_000)];
+const SMALL: [(u64, u64); 6] = [(2, 1), (4, 11), (1, 2), (1, 3), (1, 12), (1, 20)];
 /// For how many seconds machines have been up.
 const UPTIMES: [(u64, u64); 4] = [(2, 0), (1, 7), (1, 1000), (1, 100_000)];
 /// How many pieces pass a link in a run, and how many operations change a disk, roughly.
@@ -36,7 +41,8 @@ impl Menu {
     pub fn kinds(&self) -> Vec<&'static str> {
         let deeds: &[&str] = if self.deeds > 0 { &["process-crash", "power-loss"] } else { &[] };
         let deeds = deeds.iter().filter(|kind| !self.disk.contains(kind));
-        self.links.iter().chain(self.disk).chain(deeds).copied().collect()
+        let clocks: &[&str] = if self.disk.is_empty() { &[] } else { &CLOCK_KINDS };
+        self.links.iter().chain(self.disk).chain(deeds).chain(clocks).copied().collect()
     }
 
     /// Draws a case.
@@ -44,10 +50,11 @@ impl Menu {
         let old = dice.chance(1, 2);
         let nodes: Vec<_> =
             (0..*dice.weighted(&[(2, 1), (5, 2), (2, 3)])).map(|_| node(dice, old, self.http)).collect();
-        let sizes = std::array::from_fn(|_| *dice.weighted(&SIZES));
+        let sizes = std::array::from_fn(|_| *dice.weighted(if self.bytes { &SMALL } else { &SIZES }));
         let scene = Scene::draw(dice, self, nodes.len(), &sizes);
-        let clients =
-            (0..dice.between(1, self.clients)).map(|_| scene.client(dice, old, self.http)).collect();
+        let at_a_time = if self.crowd { dice.between(1, 8) } else { dice.between(1, 3) };
+        let count = if self.crowd { 4 * at_a_time + 1 } else { dice.between(1, self.clients) };
+        let clients = (0..count).map(|_| scene.client(dice, old, self.http)).collect();
         let deeds = match dice.chance(self.deeds, 8) {
             true => (0..dice.between(1, 3)).map(|_| scene.deed(dice)).collect(),
             false => Vec::new(),
@@ -55,13 +62,14 @@ impl Menu {
         let workload = AnnexWorkload {
             sizes,
             idle: *dice.weighted(&[(1, 0), (2, 1), (3, 2), (3, 10)]),
-            jobs: dice.between(1, 3) as usize,
+            jobs: at_a_time as usize,
+            bytes: self.bytes,
             uptime_s: *dice.weighted(&UPTIMES),
             nodes,
             clients,
             deeds,
             // Where nobody speaks HTTP nothing is drawn for it.
-            workers: if self.http > 0 { dice.between(1, 3) as usize } else { 1 },
+            workers: if self.http > 0 { at_a_time as usize } else { 1 },
             locks: if self.http > 0 { dice.between(1, 3) as usize } else { 1 },
         };
         let knobs = Knobs { job_us: *dice.weighted(&[(3, 0), (1, 100), (1, 5_000)]) };
@@ -89,6 +97,10 @@ impl Menu {
             let kind = *dice.pick(&disk);
             faults.push(Fault::draw_disk(dice, &format!("node{node}"), kind, OPERATIONS));
         }
+        if !disk.is_empty() && dice.chance(1, 6) {
+            let (node, kind) = (dice.below(nodes), *dice.pick(&CLOCK_KINDS));
+            faults.push(Fault::draw_clock(dice, &format!("node{node}"), kind, 60_000_000));
+        }
         faults
     }
 }
@@ -105,14 +117,31 @@ impl Menu {
             (3, What::Lock),
         ],
         links: TROUBLES,
-        disk: &["process-crash", "power-loss", "slow-disk"],
+        disk: &DiskEffect::KINDS,
         deeds: 3,
         clients: 4,
         http: 0,
+        crowd: false,
+        bytes: false,
     };
 
     /// Clients that speak HTTP, and some that do not.
     pub const HTTP: Menu = Menu { clients: 6, http: 7, ..Menu::ALL };
+
+    /// As many clients as make whoever loses a worker, a lock or a connection lose the last one.
+    pub const CROWD: Menu = Menu { http: 4, crowd: true, ..Menu::ALL };
+
+    /// Objects that come and go byte by byte, and nothing goes wrong by itself.
+    pub const BYTES: Menu = Menu {
+        steps: &[(1, What::Get), (1, What::Put)],
+        links: &[],
+        disk: &[],
+        deeds: 0,
+        clients: 2,
+        http: 3,
+        crowd: false,
+        bytes: true,
+    };
 }
 
 /// What the people of a case have in common.
@@ -123,6 +152,8 @@ struct Scene {
     steps: Vec<(u64, What)>,
     bodies: Vec<(u64, Body)>,
     pauses: Vec<(u64, u64)>,
+    /// How many steps a client has at the most.
+    steps_each: u64,
     /// How many of eight steps are for one node alone.
     alone: u64,
     /// How many of eight steps are a connection's last.
@@ -132,7 +163,14 @@ struct Scene {
 impl Scene {
     fn draw(dice: &mut Dice, menu: &Menu, nodes: usize, sizes: &[u64; OBJECTS]) -> Scene {
         let mut bodies = vec![(5, Body::Whole)];
-        let odd = [(2, Body::Short), (1, Body::Wrong), (1, Body::Excess), (1, Body::Nothing)];
+        let odd = [
+            (2, Body::Short),
+            (1, Body::Wrong),
+            (1, Body::Excess),
+            (1, Body::Nothing),
+            (1, Body::Mute),
+            (1, Body::Present),
+        ];
         bodies.extend(odd.into_iter().filter(|_| dice.chance(1, 3)));
         let mut pauses = vec![(4, 0), (3, 1), (2, 100), (2, 5_000)];
         if dice.chance(1, 2) {
@@ -145,6 +183,7 @@ impl Scene {
             steps: menu.steps.iter().filter(|_| dice.chance(4, 5)).copied().chain([(1, What::Put)]).collect(),
             bodies,
             pauses,
+            steps_each: if menu.crowd { 2 } else { 6 },
             alone: *dice.pick(&[0, 2, 4, 8]),
             leaves: *dice.pick(&[1, 4, 8]),
         }
@@ -153,7 +192,8 @@ impl Scene {
     fn client(&self, dice: &mut Dice, old: bool, http: u64) -> ClientPlan {
         let version = version(dice, old);
         let http = http > 0 && dice.chance(http, 8);
-        ClientPlan { version, http, steps: (0..dice.between(1, 6)).map(|_| self.step(dice)).collect() }
+        let steps = dice.between(1, self.steps_each);
+        ClientPlan { version, http, steps: (0..steps).map(|_| self.step(dice)).collect() }
     }
 
     fn step(&self, dice: &mut Dice) -> Step {

@@ -164,6 +164,8 @@ impl Speak for Line {
         };
         let mut rest = content.get(offset..).unwrap_or_default().to_vec();
         let (announced, verdict) = match body {
+            Body::Present if self.version.has_data_present() => return self.ask(&Message::DataPresent).await,
+            Body::Mute => (rest.len(), Message::CheckPresent(key.clone())),
             Body::Whole | Body::Short => (rest.len(), Message::Valid),
             Body::Wrong => {
                 rest.last_mut().into_iter().for_each(|byte| *byte ^= 1);
@@ -173,7 +175,7 @@ impl Speak for Line {
                 rest.extend([7; 50]);
                 (rest.len() + 100, Message::Valid)
             }
-            Body::Nothing => {
+            Body::Nothing | Body::Present => {
                 rest.clear();
                 (0, Message::Invalid)
             }

@@ -12,7 +12,9 @@ use tokio::sync::Notify;
 use super::stage::Stage;
 
 /// What can become of a piece on its way.
-pub const TROUBLES: &[&str] = &["cut", "half-close", "stall", "slow", "split"];
+pub const TROUBLES: &[&str] = &["cut", "half-close", "stall", "slow", "split", "garbage", "long-line"];
+/// Those that make something else of what is said.
+pub const GARBLES: [&str; 2] = ["garbage", "long-line"];
 
 /// Bytes that are on their way at a time, at the most.
 const BUFFER: usize = 2048;
@@ -32,19 +34,23 @@ pub enum Far {
 
 /// A link between the gateway and somebody: its near end, which is the gateway's, and its far end.
 pub fn link(stage: &Arc<Stage>, far: Far) -> (DuplexStream, DuplexStream) {
-    let (near, inner) = duplex(BUFFER);
+    let (near, inner) = duplex(buffer(stage));
     (near, relay(stage, far, inner))
 }
 
 /// A link that goes on where a stream of the gateway's ends: its far end.
 pub fn relay(stage: &Arc<Stage>, far: Far, near: impl Stream + 'static) -> DuplexStream {
-    let (outer, end) = duplex(BUFFER);
+    let (outer, end) = duplex(buffer(stage));
     let stage_of = stage.clone();
     stage.links.spawn("link", 0, async move {
         let carrier = Carrier { stage: &stage_of, far, cut: Notify::new() };
         carrier.carry_both(near, outer).await;
     });
     end
+}
+
+fn buffer(stage: &Stage) -> usize {
+    if stage.bytes { 1 } else { BUFFER }
 }
 
 struct Carrier<'a> {
@@ -69,8 +75,13 @@ impl Carrier<'_> {
     /// Carries what is sent in one direction, until its sender has said its last.
     async fn carry(&self, way: &str, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
         let mut space = [0; BUFFER];
-        while let Ok(count @ 1..) = from.read(&mut space).await {
+        let most = buffer(self.stage);
+        while let Ok(count @ 1..) = from.read(&mut space[..most]).await {
             let piece = &space[..count];
+            if self.stage.bytes {
+                // Each byte is a step of its own: whoever waits for one may be given up just there.
+                self.stage.script.sleep(Duration::from_micros(1)).await;
+            }
             let passed = match self.trouble(way) {
                 Some("cut") => {
                     let [chance, more] = self.stage.script.entropy();
@@ -88,6 +99,14 @@ impl Carrier<'_> {
                     self.stage.stands_still(self.far, SLOW).await;
                     to.write_all(piece).await
                 }
+                Some("garbage") => match to.write_all(b"NONSENSE\n").await {
+                    Ok(()) => to.write_all(piece).await,
+                    gone => gone,
+                },
+                Some("long-line") => match to.write_all(&[b'x'; 40_000]).await {
+                    Ok(()) => to.write_all(piece).await,
+                    gone => gone,
+                },
                 Some(_) => {
                     let _ = to.write_all(&piece[..1]).await;
                     self.stage.script.sleep(Duration::from_millis(1)).await;
@@ -112,8 +131,11 @@ impl Carrier<'_> {
             Far::Node(number) => (format!("node-{way}"), number as u64),
         };
         let trouble = self.stage.world.fault(&kind, number, TROUBLES);
-        if trouble.is_some() {
+        if let Some(trouble) = trouble {
             self.stage.trouble(self.far);
+            if GARBLES.contains(&trouble) {
+                self.stage.garbled(self.far);
+            }
         }
         trouble
     }

@@ -81,8 +81,8 @@ impl Met {
     pub fn must_be_there(&self, stage: &Stage, step: &Step) -> bool {
         let calm = stage.calm(&self.weather);
         let still = &self.must & stage.model().must(step.object);
-        // Over HTTP an object that is cut off looks like none.
-        let whole = !(self.http && step.what == What::Get) || self.was_calm(stage);
+        // Over HTTP an object that is cut off looks like none, and so does one that has rotted.
+        let whole = !((self.http || stage.rots()) && step.what == What::Get) || self.was_calm(stage);
         calm.client && whole && !still.is_disjoint(&calm.nodes)
     }
 

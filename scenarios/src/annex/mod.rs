@@ -43,7 +43,7 @@ pub struct AnnexScenario {
 }
 
 /// Every annex scenario.
-pub static SCENARIOS: [&dyn Scenario; 2] = [
+pub static SCENARIOS: [&dyn Scenario; 4] = [
     &AnnexScenario {
         name: "annex-cluster",
         about: "clients of a cluster, and of its nodes: all requests, links and nodes that fail, crashes",
@@ -53,6 +53,16 @@ pub static SCENARIOS: [&dyn Scenario; 2] = [
         name: "annex-http",
         about: "the same over HTTP: few workers, slow clients, locks that outlast their requests",
         menu: Menu::HTTP,
+    },
+    &AnnexScenario {
+        name: "annex-crowd",
+        about: "four times as many clients as are served at a time, and one more: nothing that is lent is lost",
+        menu: Menu::CROWD,
+    },
+    &AnnexScenario {
+        name: "annex-bytes",
+        about: "objects that come and go byte by byte: a request can be given up at each",
+        menu: Menu::BYTES,
     },
 ];
 

@@ -13,6 +13,8 @@ use super::workload::{AnnexWorkload, ClientPlan, Deed, OBJECTS, Step, What};
 
 /// Long enough for everything that was under way to come to its end, and for all locks.
 const QUIET: Duration = Duration::from_secs(1200);
+/// How long clients wait for the nodes at first.
+const COMING_UP: Duration = Duration::from_secs(5);
 /// The seeds of what survives a power loss are none of the numbers with a meaning.
 const SURVIVORS: u64 = 1 << 20;
 /// The number of the client who comes last.
@@ -30,7 +32,8 @@ pub async fn play(case: Arc<Case>, world: World) {
         let client = Client::new(stage.clone(), number as u64, plan.clone(), workload.idle);
         let stage = stage.clone();
         people.spawn("client", number as u64, async move {
-            stage.up().await;
+            // Some may not come up at all before all is healed.
+            let _ = stage.script.timeout(COMING_UP, stage.up()).await;
             client.live().await;
         });
     }

@@ -27,14 +27,14 @@ use pool::uuid::Uuid;
 use pool::version::Version;
 use pool::wire::Wire;
 use runtime::files::{Files, OpenMode};
-use runtime::{Runtime, Scope};
+use runtime::{Instant, Runtime, Scope};
 use seedgrid::case::Case;
 use seedgrid::fault::{DiskEffect, Fault};
 use seedgrid::world::{Actor, World};
 use tokio::io::DuplexStream;
 use tokio::sync::Notify;
 
-use super::link::{Far, link, relay};
+use super::link::{Far, GARBLES, link, relay};
 use super::model::Model;
 use super::near::{Counted, NearEnd};
 use super::oracle;
@@ -54,6 +54,8 @@ const DOWN: Duration = Duration::from_secs(1);
 const WEB_PATIENCE: Duration = Duration::from_secs(17);
 /// How long a job of a node that is well may take: a request is a few of them.
 const HASTE: Duration = Duration::from_millis(200);
+/// How long it may take until nothing is under way any more of what was said in confusion.
+const CONFUSED: Duration = Duration::from_secs(30);
 /// How long the gateway waits for a node.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -84,6 +86,7 @@ pub struct Stage {
     /// How often a link went wrong, by who is at its end, and links that stand still.
     troubles: Mutex<BTreeMap<Far, u64>>,
     still: Mutex<BTreeMap<Far, u64>>,
+    garbled: Mutex<BTreeMap<Far, Instant>>,
     /// Links to nodes whose near end is there.
     near_ends: Arc<AtomicU64>,
     model: Mutex<Model>,
@@ -91,6 +94,13 @@ pub struct Stage {
     locks: usize,
     /// Nodes whose disks fail now and then, or are slower than the gateway is patient.
     sick: BTreeSet<String>,
+    /// Nodes whose disks rot, which no healing mends, and those whose wall clocks are wrong.
+    rotten: BTreeSet<String>,
+    skewed: BTreeSet<String>,
+    /// Something may come between the bytes of a link.
+    pub garbles: bool,
+    /// Links carry one byte at a time.
+    pub bytes: bool,
 }
 
 /// How it was at a time with those whom a request has to do with.
@@ -194,9 +204,14 @@ impl Stage {
                 healing: Notify::new(),
                 troubles: Mutex::default(),
                 still: Mutex::default(),
+                garbled: Mutex::default(),
                 near_ends: Arc::default(),
                 model: Mutex::default(),
                 sick: case.faults.iter().filter_map(fails).collect(),
+                rotten: case.faults.iter().filter_map(rots).collect(),
+                skewed: case.faults.iter().filter_map(skews).collect(),
+                garbles: case.faults.iter().any(garbles),
+                bytes: workload.bytes,
                 locks: workload.locks,
                 gateway,
                 script,
@@ -220,6 +235,11 @@ impl Stage {
     /// Something went wrong with a link, or with who is at its end.
     pub fn trouble(&self, far: Far) {
         *lock(&self.troubles).entry(far).or_default() += 1;
+    }
+
+    /// Something came between the bytes of a link: for a while, what is said there may be an answer to something else.
+    pub fn garbled(&self, far: Far) {
+        lock(&self.garbled).insert(far, self.script.now() + CONFUSED);
     }
 
     /// A link stands still for so long, unless all is healed before that.
@@ -262,17 +282,20 @@ impl Stage {
 
     /// How it is with who is at the end of a link.
     fn condition(&self, far: Far) -> Condition {
+        let healed = self.healed.load(Ordering::Relaxed);
         let (up, life, sick) = match far {
             Far::Client(_) => (true, 0, false),
             Far::Node(number) => {
                 let node = &self.nodes[number];
-                (node.repository().is_some(), node.actor.life(), self.sick.contains(node.uuid.as_str()))
+                let name = node.uuid.as_str();
+                let sick = self.rotten.contains(name) || self.sick.contains(name) && !healed;
+                (node.repository().is_some(), node.actor.life(), sick)
             }
         };
         let still = lock(&self.still).get(&far).is_some_and(|links| *links > 0);
-        let sick = sick && !self.healed.load(Ordering::Relaxed);
+        let confused = lock(&self.garbled).get(&far).is_some_and(|until| self.script.now() < *until);
         let troubles = lock(&self.troubles).get(&far).copied().unwrap_or_default();
-        Condition { is_sound: up && !still && !sick, life, troubles }
+        Condition { is_sound: up && !still && !confused && !sick, life, troubles }
     }
 
     /// The nodes that a request has to do with that is for one of them, or for the cluster.
@@ -281,6 +304,11 @@ impl Stage {
             Some(node) => [node].into(),
             None => (0..self.nodes.len()).collect(),
         }
+    }
+
+    /// Whether objects may rot.
+    pub fn rots(&self) -> bool {
+        !self.rotten.is_empty()
     }
 
     /// The nodes that the gateway's log says have an object.
@@ -304,7 +332,7 @@ impl Stage {
     pub fn keep_up(self: &Arc<Self>) {
         for number in 0..self.nodes.len() {
             let stage = self.clone();
-            self.nodes[number].actor.expose_disk(&DiskEffect::CRASHES);
+            self.nodes[number].actor.expose_disk(&DiskEffect::KINDS);
             self.scope.spawn("keeper", number as u64, async move {
                 let node = &stage.nodes[number];
                 loop {
@@ -417,12 +445,20 @@ impl Stage {
             let mut holders = BTreeSet::new();
             for node in 0..self.nodes.len() {
                 if let Some(stored) = self.stored(node, number) {
-                    self.judge("content", oracle::content::check_stored(node, &object.content, &stored));
                     holders.insert(node);
+                    if self.rotten.contains(self.nodes[node].uuid.as_str()) {
+                        continue;
+                    }
+                    self.judge("content", oracle::content::check_stored(node, &object.content, &stored));
                 }
             }
             let must = self.model().must(number).clone();
-            let kept = self.model().kept(number, now);
+            let mut kept = self.model().kept(number, now);
+            // A process that begins anew has only the wall clock to go by.
+            kept.retain(|node| {
+                let node = &self.nodes[*node];
+                node.actor.life() == 0 || !self.skewed.contains(node.uuid.as_str())
+            });
             self.judge("locks", oracle::locks::check_kept(number, &kept, &holders));
             self.judge("stored", oracle::stored::check_there(number, &must, &holders));
         }
@@ -563,6 +599,27 @@ fn place(disk: &dyn Files, Object { key, content }: &Object) {
 
 fn is_power_loss(fault: &Fault) -> bool {
     matches!(fault, Fault::Disk { effect, .. } if effect.name() == "power-loss")
+}
+
+/// The disk that rots.
+fn rots(fault: &Fault) -> Option<String> {
+    match fault {
+        Fault::Disk { disk, effect: DiskEffect::Rot { .. }, .. } => Some(disk.clone()),
+        _ => None,
+    }
+}
+
+/// The machine whose wall clock is wrong.
+fn skews(fault: &Fault) -> Option<String> {
+    match fault {
+        Fault::Clock { of, .. } => Some(of.clone()),
+        _ => None,
+    }
+}
+
+/// Whether something comes between the bytes of a link.
+fn garbles(fault: &Fault) -> bool {
+    matches!(fault, Fault::Point { effect, .. } if GARBLES.contains(&effect.as_str()))
 }
 
 /// The disk that this fault makes fail, or slower than the gateway is patient.

@@ -217,17 +217,17 @@ impl Speak for Web {
         let mut rest = content.get(offset..).unwrap_or_default().to_vec();
         let announced = rest.len();
         match body {
-            Body::Whole => {}
+            Body::Whole | Body::Mute => {}
             Body::Short => rest.truncate(announced / 2),
             Body::Wrong => rest.last_mut().into_iter().for_each(|byte| *byte ^= 1),
             Body::Excess => rest.extend([7; 50]),
             // Further on than is wanted: what is between is missing.
-            Body::Nothing => {
+            Body::Nothing | Body::Present => {
                 offset = offset.saturating_add(1);
                 rest.clear();
             }
         }
-        let announced = if body == Body::Nothing { 0 } else { announced };
+        let announced = if matches!(body, Body::Nothing | Body::Present) { 0 } else { announced };
         let headers = format!("X-git-annex-data-length: {announced}\r\n");
         let call = Call::Put(key.clone(), AssociatedFile::default(), offset as u64);
         if body == Body::Short && leaves {

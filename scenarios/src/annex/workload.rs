@@ -21,6 +21,9 @@ pub struct AnnexWorkload {
     /// How many locks it holds for clients that speak HTTP.
     #[serde(default = "one")]
     pub locks: usize,
+    /// Links carry one byte at a time.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub bytes: bool,
     /// The gateway's machine was started so many seconds before the run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub uptime_s: u64,
@@ -134,6 +137,11 @@ pub enum Body {
     /// It announces more than the object has, sends some of that as well, and hangs up; over HTTP, it sends more than it has
     /// announced.
     Excess,
+    /// All of it, but not whether it is valid: it asks something else instead. Over HTTP nothing can be left out.
+    Mute,
+    /// Nothing: it says that the object has come there in another way, which is not so. Below version 4, and over HTTP, as
+    /// when there is nothing to send.
+    Present,
     /// Nothing, and says that this is not valid: it only wants to know the offset. Over HTTP nothing either, from further
     /// on than is wanted.
     Nothing,
@@ -190,8 +198,8 @@ impl AnnexWorkload {
                 Err(format!("the nodes are 0 to {}", self.nodes.len() - 1))
             }
             () if versions.any(|version| version > 4) => Err("the versions are 0 to 4".into()),
-            () if self.clients.len() > 20 || steps().count() > 1000 || self.deeds.len() > 1000 => {
-                Err("more than 20 clients, or 1000 steps".into())
+            () if self.clients.len() > 40 || steps().count() > 1000 || self.deeds.len() > 1000 => {
+                Err("more than 40 clients, or 1000 steps".into())
             }
             () if self.nodes.iter().flat_map(|node| &node.has).any(|object| *object >= OBJECTS) => {
                 Err(format!("the objects are 0 to {}", OBJECTS - 1))

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
+use runtime::relapse;
 
 use crate::key::Key;
 use crate::peer::PeerError;
@@ -32,6 +33,9 @@ pub async fn record_all(
     repositories: &BTreeSet<Uuid>,
     present: bool,
 ) -> Result<(), PeerError> {
+    if relapse!("annex-B27") && present {
+        return Ok(());
+    }
     let mut recorded = Ok(());
     for repository in repositories {
         if !repository.is_cluster() {

@@ -23,7 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
-use runtime::{Runtime, reached};
+use runtime::{Runtime, reached, relapse};
 
 use crate::key::Key;
 use crate::message::AssociatedFile;
@@ -276,6 +276,9 @@ impl Peer for Cluster {
                 return Ok(Box::new(Nothing(Verdict::Valid)));
             }
             reached!("cluster: an object is removed from a node before it is sent");
+        }
+        if relapse!("annex-B21") {
+            return Err(PeerError::Refused("no node has it".into()));
         }
         Ok(Box::new(Nothing(Verdict::Invalid)))
     }

@@ -117,7 +117,7 @@ impl Peer for Local {
         let opened =
             self.repository.job("open object", move |layout, files| layout.open(files, &name)).await?;
         Ok(Box::new(match opened {
-            None => Sending::absent(runtime),
+            None => Sending::absent(runtime, key),
             Some(file) => Sending::of(runtime, key, file, offset).await?,
         }))
     }

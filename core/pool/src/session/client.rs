@@ -17,6 +17,9 @@ use crate::verify::Verifier;
 use crate::version::Version;
 use crate::wire::{Received, Wire, WireError};
 
+/// What a peer says to a line that is no message.
+pub(super) const UNKNOWN_COMMAND: &str = "unknown command";
+
 /// A peer behind a connection.
 pub struct Remote {
     uuid: Uuid,
@@ -43,7 +46,7 @@ impl Remote {
         }
         if newest > Version::V0 {
             remote.send(&Message::Version(newest.number().into())).await?;
-            match remote.receive().await? {
+            match remote.hear().await? {
                 Message::Version(number) => {
                     let agreed = u64::try_from(number).ok().and_then(Version::new);
                     let agreed = agreed.filter(|agreed| *agreed <= newest);
@@ -143,12 +146,19 @@ impl Remote {
         self.wire.send(message).await.map_err(|error| lost(&self.uuid, &error))
     }
 
-    /// The peer's next message. An ERROR is its refusal.
+    /// The peer's next message. An ERROR is its refusal; but one that says that it knows no such command is about something
+    /// that we have not said, and what it says to that is still to come.
     async fn receive(&mut self) -> Result<Message, PeerError> {
+        match self.hear().await? {
+            Message::Error(text) if &*text == UNKNOWN_COMMAND.as_bytes() => Err(self.broken(UNKNOWN_COMMAND)),
+            Message::Error(text) => Err(PeerError::Refused(String::from_utf8_lossy(&text).into_owned())),
+            message => Ok(message),
+        }
+    }
+
+    /// The peer's next message, whatever it is.
+    async fn hear(&mut self) -> Result<Message, PeerError> {
         match self.wire.receive().await {
-            Ok(Received::Message(Message::Error(text))) => {
-                Err(PeerError::Refused(String::from_utf8_lossy(&text).into_owned()))
-            }
             Ok(Received::Message(message)) => Ok(message),
             Ok(Received::Unknown) => Err(self.broken("a line that is no message")),
             Ok(Received::End) => {
@@ -360,4 +370,38 @@ fn repositories(also: Vec<Uuid>) -> BTreeSet<Uuid> {
 
 fn lost(uuid: &Uuid, error: &WireError) -> PeerError {
     PeerError::Lost { uuid: uuid.clone(), why: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    async fn meet(said: &'static str) -> Remote {
+        let (ours, mut theirs) = duplex(1024);
+        theirs.write_all(said.as_bytes()).await.unwrap();
+        let wire = Wire::new(Box::new(ours));
+        let met = Remote::meet(Uuid::new("U").unwrap(), wire, Version::MAX, &BTreeSet::new()).await;
+        // It would be gone otherwise.
+        std::mem::forget(theirs);
+        met.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_older_than_versions_speaks_the_first() {
+        let remote = meet("AUTH-SUCCESS U\nERROR unknown command\n").await;
+        assert_eq!(remote.version(), Version::V0);
+        assert!(remote.is_reusable());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_answers_what_was_not_said_is_not_asked_again() {
+        let key = Key::parse(b"WORM-s1--a".to_vec()).unwrap();
+        let mut remote = meet("AUTH-SUCCESS U\nVERSION 4\nERROR unknown command\nSUCCESS\n").await;
+        assert!(matches!(remote.check_present(&key).await, Err(PeerError::Protocol { .. })));
+        assert!(!remote.is_reusable());
+        let mut remote = meet("AUTH-SUCCESS U\nVERSION 4\nERROR not today\n").await;
+        assert!(matches!(remote.check_present(&key).await, Err(PeerError::Refused(_))));
+        assert!(remote.is_reusable());
+    }
 }

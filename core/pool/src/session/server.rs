@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use runtime::{reached, relapse};
 use tracing::debug;
 
+use super::client::UNKNOWN_COMMAND;
 use crate::key::Key;
 use crate::message::{AssociatedFile, Message};
 use crate::mode::{Mode, Need};
@@ -75,7 +76,7 @@ impl Session<'_> {
             Received::End => return Ok(false),
             Received::Unknown if self.manner.proxy => return Err(SessionError::Protocol),
             Received::Unknown => {
-                self.wire.send(&Message::error("unknown command")).await?;
+                self.wire.send(&Message::error(UNKNOWN_COMMAND)).await?;
                 return Ok(true);
             }
             Received::Message(message) => message,
@@ -136,6 +137,9 @@ impl Session<'_> {
                 let removed = self.peer.remove(&key, Some(time)).await;
                 let answer = removed.map(|outcome| self.outcome(outcome));
                 reply(self.wire, answer).await?;
+            }
+            Message::GetTimestamp if relapse!("annex-L4") && !self.manner.proxy => {
+                std::future::pending::<()>().await;
             }
             Message::GetTimestamp => {
                 let time = self.peer.timestamp().await.map(Message::Timestamp);
@@ -234,10 +238,16 @@ impl Session<'_> {
                     upload.write(piece).await?;
                 }
                 let (verdict, complaint) = verdict_of(self.wire, version).await?;
+                if relapse!("annex-B20") && (length, verdict) == (0, Verdict::Invalid) {
+                    return Ok(());
+                }
                 let outcome = upload.finish(verdict).await;
                 if let Some(complaint) = complaint {
                     // One answer a request: the real program sends a second one after this (§4.2).
-                    return Ok(self.wire.send(&Message::error(complaint)).await?);
+                    self.wire.send(&Message::error(complaint)).await?;
+                    if !relapse!("annex-L17") {
+                        return Ok(());
+                    }
                 }
                 outcome
             }
