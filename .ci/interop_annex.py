@@ -147,10 +147,11 @@ def their_client_over_ssh(place):
 
 
 def their_client_and_our_gateway(place):
-    """`grid annex proxy` in front of a repository of the real program, one of ours, and a cluster of both."""
-    with our_gateway(place):
+    """`grid annex proxy` in front of repositories of the real program and of ours, and of a cluster of them."""
+    remotes = ["origin-node1", "origin-node2", "origin-node3", "origin-mycluster"]
+    with their_server(place, "node3") as port, our_gateway(place, port):
         place.clone("gw", "user", annexUrl=f"{place.base}/")
-        for remote in ["origin-node1", "origin-node2", "origin-mycluster"]:
+        for remote in remotes:
             conformance(place, "user", f"over HTTP through our gateway to {remote}", remote)
         through_the_gateway(place, "user")
         one_node_gone(place, "user")
@@ -159,7 +160,8 @@ def their_client_and_our_gateway(place):
         place.env |= place.stand_in_for_ssh(
             f'''[ "$1" = p2pstdio ] && exec '{GRID}' annex proxy p2pstdio '{place.config}' "$3" --uuid "$5"''')
         place.clone(f"ssh://localhost{place.root}/gw", "ssh-user")
-        conformance(place, "ssh-user", "over ssh through our gateway to origin-mycluster", "origin-mycluster")
+        for remote in remotes:
+            conformance(place, "ssh-user", f"over ssh through our gateway to {remote}", remote)
         through_the_gateway(place, "ssh-user")
     # Nobody is left who speaks for a node.
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
@@ -177,24 +179,24 @@ def through_the_gateway(place, user):
     place.annex(user, "get", "--from", "origin", *FILES)
     place.annex(user, "copy", "--to", "origin-mycluster", *FILES)
     for name in FILES:
-        expect(place.on_nodes(name) == (True, True), f"{user}: {name} is not on both nodes: {place.on_nodes(name)}")
+        expect(place.on_nodes(name) == (True, True, True), f"{user}: {name} is not on all nodes: {place.on_nodes(name)}")
     place.annex(user, "drop", *FILES)
     place.annex(user, "get", "--from", "origin-mycluster", *FILES)
     for name, content in FILES.items():
         expect((folder / name).read_bytes() == content, f"{user}: {name} came back different")
-    for remote in ["origin-mycluster", "origin-node1", "origin-node2"]:
+    for remote in ["origin-mycluster", "origin-node1", "origin-node2", "origin-node3"]:
         place.annex(user, "fsck", "--from", remote, *FILES)
     # One node's copy goes while the others are locked: over their own names, and with a limit in time.
     place.annex(user, "drop", "small.txt")
     place.annex(user, "drop", "--from", "origin-node1", "small.txt")
-    expect(place.on_nodes("small.txt") == (False, True), f"{user}: it was to go from one node")
+    expect(place.on_nodes("small.txt") == (False, True, True), f"{user}: it was to go from one node")
     place.annex(user, "get", "--from", "origin-mycluster", "small.txt")
     place.annex(user, "copy", "--to", "origin-node1", "small.txt")
     place.annex(user, "drop", "small.txt")
     # Only the gateway's own repository keeps it: that one is locked meanwhile.
     place.annex(user, "drop", "--from", "origin-mycluster", *FILES)
     for name in FILES:
-        expect(place.on_nodes(name) == (False, False), f"{user}: {name} has not gone from all nodes")
+        expect(place.on_nodes(name) == (False, False, False), f"{user}: {name} has not gone from all nodes")
     place.try_annex(user, "get", "--from", "origin-mycluster", "small.txt")
     expect(not (folder / "small.txt").exists(), f"{user}: the cluster has what it has not")
     place.annex(user, "drop", *FILES)
@@ -362,11 +364,11 @@ def differences(place, ours):
 
 
 @contextmanager
-def their_server(place):
+def their_server(place, repository="gw"):
     port = free_port()
     command = [BIN / "git-annex", "p2phttp", "-J2", "--bind", "127.0.0.1", "--port", str(port), "--wideopen"]
     with open(place.root / "p2phttp.log", "ab") as log:
-        server = subprocess.Popen(command, cwd=place.root / "gw", env=place.env, stderr=log, stdout=log)
+        server = subprocess.Popen(command, cwd=place.root / repository, env=place.env, stderr=log, stdout=log)
     try:
         end = time.monotonic() + PATIENCE
         while True:
@@ -389,7 +391,8 @@ def our_server(place, objects, *options, **environment):
 
 
 @contextmanager
-def our_gateway(place):
+def our_gateway(place, port):
+    place.configure(port)
     with our_own(place, "proxy", "serve", place.config, "--wideopen") as url:
         place.base = url.rsplit("/", 1)[0]
         yield
@@ -493,30 +496,35 @@ class Place:
 
 
 class Behind(Place):
-    """A place whose `gw` is a gateway: to `node1`, to `node2`, and to a cluster of both. In our own configuration of it the
-    first is served by the real program, and the second by ours."""
+    """A place whose `gw` is a gateway: to `node1`, `node2` and `node3`, and to a cluster of them. In our own configuration of it
+    the first is served by the real program, the second by ours, and the third by the real program over HTTP."""
 
     def __init__(self, root):
         root.mkdir()
         super().__init__(root)
-        for node in ["node1", "node2"]:
+        nodes = ["node1", "node2", "node3"]
+        for node in nodes:
             run(["git", "clone", "-q", root / "gw", root / node], self)
             self.annex(node, "init", node)
             git(self, node, "remote", "rm", "origin")
             git(self, "gw", "remote", "add", node, f"../{node}")
             git(self, "gw", "fetch", "-q", node)
         self.annex("gw", "merge")
-        for node in ["node1", "node2"]:
+        for node in nodes:
             git(self, "gw", "config", f"remote.{node}.annex-proxy", "true")
         self.annex("gw", "updateproxy")
         self.annex("gw", "initcluster", "mycluster")
-        for node in ["node1", "node2"]:
+        for node in nodes:
             git(self, "gw", "config", f"remote.{node}.annex-cluster-node", "mycluster")
         self.annex("gw", "updatecluster")
         config = lambda name: git(self, "gw", "config", name).decode().strip()
         self.cluster = config("annex.cluster.mycluster")
-        self.node1, self.node2 = config("remote.node1.annex-uuid"), config("remote.node2.annex-uuid")
+        self.node1, self.node2, self.node3 = [config(f"remote.{node}.annex-uuid") for node in nodes]
         self.objects, self.config = root / "node2-objects", root / "gateway.toml"
+
+    def configure(self, port):
+        """Writes our configuration; the real server of the third node is at this port."""
+        root = self.root
         words = lambda *words: json.dumps([str(word) for word in words])
         self.config.write_text(f"""
             uuid = "{self.uuid}"
@@ -534,16 +542,24 @@ class Behind(Place):
             name = "node2"
             uuid = "{self.node2}"
             command = {words(GRID, "annex", "p2pstdio", self.objects, "--uuid", self.node2)}
+            [[node]]
+            name = "node3"
+            uuid = "{self.node3}"
+            url = "annex+http://127.0.0.1:{port}/git-annex/{self.node3}"
             [[cluster]]
             uuid = "{self.cluster}"
-            nodes = ["node1", "node2"]
+            nodes = ["node1", "node2", "node3"]
             """)
 
     def on_nodes(self, name):
         """Whether each of the nodes has an object, as their disks tell."""
         key = key_of(FILES[name], name)
-        real = list((self.root / "node1/.git/annex/objects").glob(f"*/*/{key}/{key}"))
-        return any(path.read_bytes() == FILES[name] for path in real), stored(self.objects, name)
+
+        def has(node):
+            objects = (self.root / node / ".git/annex/objects").glob(f"*/*/{key}/{key}")
+            return any(path.read_bytes() == FILES[name] for path in objects)
+
+        return has("node1"), stored(self.objects, name), has("node3")
 
 
 def key_of(content, name):
