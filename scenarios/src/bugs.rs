@@ -264,6 +264,101 @@ pub const BUGS: &[KnownBug] = &[
         signs: &[Sign::Violated { oracle: "kinds" }],
     },
     KnownBug {
+        name: "annex-B8",
+        about: "a connection is used again in the middle of an object",
+        signs: &[
+            Sign::Violated { oracle: "answers" },
+            Sign::Violated { oracle: "replies" },
+            Sign::Violated { oracle: "capacity" },
+            Sign::Violated { oracle: "locks" },
+        ],
+    },
+    KnownBug {
+        name: "annex-B14",
+        about: "a node that has more of an object than there is, is sent less than nothing",
+        signs: &[Sign::Violated { oracle: "stored" }, Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "annex-B20",
+        about: "who offers nothing, and says that it is not valid, is not answered",
+        signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "annex-B21",
+        about: "where no node has an object, an error is said in place of it",
+        signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "annex-B22",
+        about: "each piece of an upload is written twice",
+        signs: &[Sign::Violated { oracle: "content" }, Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "annex-B24",
+        about: "a connection that went stale while it was idle fails a request",
+        signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "annex-B27",
+        about: "a gateway does not know what was stored through it",
+        signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "annex-L1",
+        about: "a lock is dropped with its connection",
+        signs: &[Sign::Violated { oracle: "locks" }],
+    },
+    KnownBug {
+        name: "annex-L2",
+        about: "of two connections that are given up at a time, one is forgotten",
+        signs: &[Sign::Violated { oracle: "capacity" }],
+    },
+    KnownBug {
+        name: "annex-L4",
+        about: "a node that does not know what time it is says nothing",
+        signs: &[Sign::Violated { oracle: "answers" }, Sign::Violated { oracle: "capacity" }],
+    },
+    KnownBug {
+        name: "annex-L5",
+        about: "an object that is not there is announced, and does not come",
+        signs: &[Sign::Violated { oracle: "answers" }, Sign::Violated { oracle: "capacity" }],
+    },
+    KnownBug {
+        name: "annex-L8",
+        about: "only the first idle connection of a kind is counted",
+        signs: &[Sign::Violated { oracle: "capacity" }],
+    },
+    KnownBug {
+        name: "annex-L9",
+        about: "a node that cannot be reached fails a request to all",
+        signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "annex-L10",
+        about: "where some have an object and the others fail, the request fails",
+        signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "annex-L12",
+        about: "a limit goes to nodes as it is, whatever their clocks show",
+        signs: &[Sign::Violated { oracle: "stored" }, Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "annex-L13",
+        about: "without verdicts, bytes are stored as they come",
+        signs: &[Sign::Violated { oracle: "content" }, Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "annex-L15",
+        about: "a node that knows no verdicts is sent one, and waited for for one",
+        signs: &[Sign::Violated { oracle: "answers" }, Sign::Violated { oracle: "capacity" }],
+    },
+    KnownBug {
+        name: "annex-L17",
+        about: "what a client forgot to say is complained of, and then the request is answered as well",
+        signs: &[Sign::Violated { oracle: "replies" }, Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
         name: "annex-B1",
         about: "a worker whose object was delivered waits for a signal that nobody gives",
         signs: OUT_OF_WORKERS,

@@ -115,6 +115,12 @@ impl Client {
             let model = stage.model();
             (model.no_puts(object, met.since), model.no_removals(object, met.since))
         };
+        let ended = matches!(told, Told::Stored(_) | Told::NotStored);
+        // Without verdicts a client that has sent nothing may have had nothing to send.
+        if ended && self.plan.version > 0 {
+            let left = met.left(stage, step);
+            stage.judge("stored", oracle::stored::check_discarded(object, &left));
+        }
         match told {
             Told::Present(told) => {
                 let must = met.must_be_there(stage, step);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::link::Far;
 use super::model::Since;
 use super::stage::{Stage, Weather};
-use super::workload::{Step, What};
+use super::workload::{Body, Step, What};
 
 /// What a request finds at its beginning.
 pub struct Met {
@@ -75,6 +75,14 @@ impl Met {
         let tells = |node: usize| !stage.nodes[node].http && stage.nodes[node].version.has_verdict();
         let alone = self.is_alone(stage, step) && stage.model().no_removals(step.object, self.since);
         step.node.is_some_and(tells) && alone && self.spoilt.is_empty() && self.was_calm(stage)
+    }
+
+    /// Nodes where what came before an upload, none of the object, is still in the way after it, though all of that went well.
+    pub fn left(&self, stage: &Stage, step: &Step) -> BTreeSet<usize> {
+        let well =
+            !self.http && step.body == Body::Whole && self.is_alone(stage, step) && self.was_calm(stage);
+        let still = |node: &usize| well && stage.is_spoilt(*node, step.object);
+        self.spoilt.iter().copied().filter(still).collect()
     }
 
     /// Whether the object must be found where the request is for.

@@ -11,6 +11,16 @@ pub fn check_there(object: usize, must: &BTreeSet<usize>, holders: &BTreeSet<usi
     }
 }
 
+/// Checks that wrong bytes do not stay in the way of an object that all of was sent (annex-p2p §5).
+pub fn check_discarded(object: usize, left: &BTreeSet<usize>) -> Result<(), String> {
+    match left.first() {
+        Some(node) => {
+            Err(format!("wrong bytes of object {object} stay on node {node}, whatever is sent there"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Checks the nodes that have an object against those that must not.
 pub fn check_gone(object: usize, gone: &BTreeSet<usize>, holders: &BTreeSet<usize>) -> Result<(), String> {
     match gone.intersection(holders).next() {
