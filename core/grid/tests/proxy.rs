@@ -281,12 +281,12 @@ fn a_burst_of_requests_leaves_no_more_programs_than_may_be_idle() {
         }
     });
     // What is over the limit is closed by and by, and each program is waited for.
-    let patience = 2_000;
+    let patience = 20_000;
     let left = (0..patience).map(|_| children(server.process.id())).find(|left| left.len() == 2);
     let left = left.unwrap_or_else(|| panic!("{:?}", children(server.process.id())));
     assert!(left.iter().all(|state| *state != 'Z'), "{left:?}");
     assert_eq!(server.end("-INT"), 0);
-    assert!(place.programs() > 6, "the limit was never reached");
+    assert!(place.programs() >= 6, "each client has connections of its own: there were too many to be kept");
 }
 
 /// The states of a process's children.
