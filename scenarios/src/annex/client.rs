@@ -43,9 +43,9 @@ impl Client {
 
     /// Does all its steps.
     pub async fn live(mut self) {
-        for (nth, step) in self.plan.steps.clone().into_iter().enumerate() {
+        for (nth, step) in self.plan.clone().all_steps().enumerate() {
             self.stage.script.sleep(Duration::from_millis(step.after_ms)).await;
-            self.take(nth as u64, &step).await;
+            self.take(nth as u64, step).await;
             self.stage.check_disks();
             self.stage.check_counts(self.limit);
         }

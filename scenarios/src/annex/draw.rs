@@ -193,7 +193,8 @@ impl Scene {
         let version = version(dice, old);
         let http = http > 0 && dice.chance(http, 8);
         let steps = dice.between(1, self.steps_each);
-        ClientPlan { version, http, steps: (0..steps).map(|_| self.step(dice)).collect() }
+        let steps = (0..steps).map(|_| self.step(dice)).collect();
+        ClientPlan { version, http, rounds: 0, steps }
     }
 
     fn step(&self, dice: &mut Dice) -> Step {

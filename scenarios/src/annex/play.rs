@@ -55,7 +55,7 @@ pub async fn play(case: Arc<Case>, world: World) {
 
 /// How long a case may take.
 fn bound(workload: &AnnexWorkload) -> Duration {
-    let steps = workload.clients.iter().flat_map(|client| &client.steps);
+    let steps = workload.clients.iter().flat_map(ClientPlan::all_steps);
     let steps = steps.map(|step| Duration::from_millis(step.after_ms + step.hold_ms) + PATIENCE);
     let deeds = workload.deeds.iter().map(|deed| Duration::from_millis(deed.after_ms));
     steps.chain(deeds).sum::<Duration>() + 4 * QUIET
@@ -73,7 +73,7 @@ async fn befall(stage: Arc<Stage>, deeds: Vec<Deed>) {
 /// All is well: whoever comes now must be served.
 async fn probe(stage: &Arc<Stage>, limit: usize, http: bool) {
     let mut client =
-        Client::new(stage.clone(), LAST, ClientPlan { version: 4, http, steps: Vec::new() }, limit);
+        Client::new(stage.clone(), LAST, ClientPlan { version: 4, http, ..ClientPlan::default() }, limit);
     let requests = [What::Put, What::Get, What::Check, What::Remove, What::Put, What::Get];
     let steps = (0..OBJECTS).flat_map(|object| requests.map(|what| Step { what, object, ..Step::default() }));
     for (nth, step) in steps.enumerate() {

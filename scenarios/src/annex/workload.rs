@@ -64,9 +64,19 @@ pub struct ClientPlan {
     /// It speaks HTTP.
     #[serde(default, skip_serializing_if = "is_false")]
     pub http: bool,
+    /// How often it does all of it; once, when that is not said.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rounds: u64,
     /// What it does.
     #[serde(rename = "step", default)]
     pub steps: Vec<Step>,
+}
+
+impl ClientPlan {
+    /// All its steps, in all rounds.
+    pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
+        (0..self.rounds.max(1)).flat_map(|_| &self.steps)
+    }
 }
 
 /// A step of a client: a request, and what is particular about it.
@@ -189,6 +199,7 @@ impl AnnexWorkload {
     /// Checks what a person may have written: every part must mean something, and not be too much of it.
     pub fn check(&self) -> Result<(), String> {
         let steps = || self.clients.iter().flat_map(|client| &client.steps);
+        let most = self.clients.iter().map(|client| client.rounds).max().unwrap_or(0).max(1);
         let mut versions =
             self.nodes.iter().map(|node| node.version).chain(self.clients.iter().map(|c| c.version));
         let nodes = steps().filter_map(|step| step.node).chain(self.deeds.iter().map(|deed| deed.node));
@@ -198,8 +209,11 @@ impl AnnexWorkload {
                 Err(format!("the nodes are 0 to {}", self.nodes.len() - 1))
             }
             () if versions.any(|version| version > 4) => Err("the versions are 0 to 4".into()),
-            () if self.clients.len() > 40 || steps().count() > 1000 || self.deeds.len() > 1000 => {
-                Err("more than 40 clients, or 1000 steps".into())
+            () if self.clients.len() > 40
+                || (steps().count() as u64).saturating_mul(most) > 100_000
+                || self.deeds.len() > 1000 =>
+            {
+                Err("more than 40 clients, 100000 steps in all rounds, or 1000 deeds".into())
             }
             () if self.nodes.iter().flat_map(|node| &node.has).any(|object| *object >= OBJECTS) => {
                 Err(format!("the objects are 0 to {}", OBJECTS - 1))
