@@ -183,7 +183,7 @@ impl Scene {
             steps: menu.steps.iter().filter(|_| dice.chance(4, 5)).copied().chain([(1, What::Put)]).collect(),
             bodies,
             pauses,
-            steps_each: if menu.crowd { 2 } else { 6 },
+            steps_each: if menu.crowd || menu.bytes { 2 } else { 6 },
             alone: *dice.pick(&[0, 2, 4, 8]),
             leaves: *dice.pick(&[1, 4, 8]),
         }

@@ -49,8 +49,9 @@ pub fn relay(stage: &Arc<Stage>, far: Far, near: impl Stream + 'static) -> Duple
     end
 }
 
+/// How many bytes are on their way at a time. Who comes last, to see that all is well, is in a hurry.
 fn buffer(stage: &Stage) -> usize {
-    if stage.bytes { 1 } else { BUFFER }
+    if stage.bytes && !stage.healed.load(Ordering::Relaxed) { 1 } else { BUFFER }
 }
 
 struct Carrier<'a> {
@@ -78,7 +79,7 @@ impl Carrier<'_> {
         let most = buffer(self.stage);
         while let Ok(count @ 1..) = from.read(&mut space[..most]).await {
             let piece = &space[..count];
-            if self.stage.bytes {
+            if most == 1 {
                 // Each byte is a step of its own: whoever waits for one may be given up just there.
                 self.stage.script.sleep(Duration::from_micros(1)).await;
             }

@@ -81,7 +81,9 @@ impl Met {
     pub fn left(&self, stage: &Stage, step: &Step) -> BTreeSet<usize> {
         let well =
             !self.http && step.body == Body::Whole && self.is_alone(stage, step) && self.was_calm(stage);
-        let still = |node: &usize| well && stage.is_spoilt(*node, step.object);
+        // Over HTTP who sends less than is there already may have had nothing to send.
+        let heard = |node: &usize| !stage.nodes[*node].http;
+        let still = |node: &usize| well && heard(node) && stage.is_spoilt(*node, step.object);
         self.spoilt.iter().copied().filter(still).collect()
     }
 

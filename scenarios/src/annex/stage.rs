@@ -27,7 +27,7 @@ use pool::uuid::Uuid;
 use pool::version::Version;
 use pool::wire::Wire;
 use runtime::files::{Files, OpenMode};
-use runtime::{Instant, Runtime, Scope};
+use runtime::{Runtime, Scope};
 use seedgrid::case::Case;
 use seedgrid::fault::{DiskEffect, Fault};
 use seedgrid::world::{Actor, World};
@@ -54,8 +54,6 @@ const DOWN: Duration = Duration::from_secs(1);
 const WEB_PATIENCE: Duration = Duration::from_secs(17);
 /// How long a job of a node that is well may take: a request is a few of them.
 const HASTE: Duration = Duration::from_millis(200);
-/// How long it may take until nothing is under way any more of what was said in confusion.
-const CONFUSED: Duration = Duration::from_secs(30);
 /// How long the gateway waits for a node.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -86,7 +84,7 @@ pub struct Stage {
     /// How often a link went wrong, by who is at its end, and links that stand still.
     troubles: Mutex<BTreeMap<Far, u64>>,
     still: Mutex<BTreeMap<Far, u64>>,
-    garbled: Mutex<BTreeMap<Far, Instant>>,
+    garbled: Mutex<BTreeSet<Far>>,
     /// Links to nodes whose near end is there.
     near_ends: Arc<AtomicU64>,
     model: Mutex<Model>,
@@ -237,9 +235,9 @@ impl Stage {
         *lock(&self.troubles).entry(far).or_default() += 1;
     }
 
-    /// Something came between the bytes of a link: for a while, what is said there may be an answer to something else.
+    /// Something came between the bytes of a link: from now on, what is said there may be an answer to something else.
     pub fn garbled(&self, far: Far) {
-        lock(&self.garbled).insert(far, self.script.now() + CONFUSED);
+        lock(&self.garbled).insert(far);
     }
 
     /// A link stands still for so long, unless all is healed before that.
@@ -293,7 +291,7 @@ impl Stage {
             }
         };
         let still = lock(&self.still).get(&far).is_some_and(|links| *links > 0);
-        let confused = lock(&self.garbled).get(&far).is_some_and(|until| self.script.now() < *until);
+        let confused = !healed && lock(&self.garbled).contains(&far);
         let troubles = lock(&self.troubles).get(&far).copied().unwrap_or_default();
         Condition { is_sound: up && !still && !confused && !sick, life, troubles }
     }
