@@ -42,6 +42,12 @@ impl Local {
         if let Some(left) = self.repository.job("look for retention", look).await? {
             reached!("repository: a lock of an earlier process keeps an object");
             guards.keep(key, left);
+            // What could not be read would be taken for a new lock each time.
+            let (key, place) = (key.clone(), self.repository.clone());
+            let noting = move |layout: &_, files: &dyn runtime::files::Files| {
+                place.note_retention(layout, files, &key)
+            };
+            self.repository.job("note retention", noting).await?;
         }
         Ok(())
     }
