@@ -372,6 +372,8 @@ struct UnderWay {
     client: Weather,
     nodes: Weather,
     alone: bool,
+    /// Its client hangs up in the middle of it.
+    breaks_off: bool,
     over: bool,
 }
 
@@ -394,6 +396,7 @@ impl UnderWay {
             client: stage.weather([Far::Client(client)]),
             nodes: stage.weather(stage.numbers(step.node).into_iter().map(Far::Node)),
             alone: step.node.is_some(),
+            breaks_off: puts && matches!(step.body, Body::Short | Body::Excess),
             over: false,
         }
     }
@@ -411,7 +414,9 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let busy = if self.stage.was_calm(&self.client) { BUSY } else { BUSY + STALL };
+        // A link can come to a standstill with what is still on it when its client has hung up.
+        let calm = self.stage.was_calm(&self.client) && !self.breaks_off;
+        let busy = if calm { BUSY } else { BUSY + STALL };
         let lost = (!self.over).then(|| self.stage.script.now() + busy);
         match self.puts {
             true => self.stage.model().has_put(self.object, lost),
