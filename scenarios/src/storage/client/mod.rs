@@ -2,9 +2,9 @@
 //!
 //! | room | what it holds |
 //! | --- | --- |
-//! | [`look`] | what there is, and leases |
-//! | [`upload`] | immutable shares on their way |
-//! | [`slots`] | mutable shares |
+//! | `look` | what there is, and leases |
+//! | `upload` | immutable shares on their way |
+//! | `slots` | mutable shares |
 
 mod look;
 mod slots;
