@@ -85,6 +85,10 @@ impl World for RealWorld {
         self.jobs.run(job);
     }
 
+    fn run_brief_job(&self, _kind: &'static str, job: Job) {
+        self.jobs.run_brief(job);
+    }
+
     fn files(&self) -> Arc<dyn Files> {
         Arc::new(RealFiles)
     }

@@ -47,6 +47,11 @@ pub trait World: Send + Sync {
     /// the simulated one. The job runs to its end even when nobody waits for it any more.
     fn run_job(&self, kind: &'static str, job: Box<dyn FnOnce() + Send>);
 
+    /// The same for work that takes some microseconds, unless the disk is in trouble: a world may do it on the spot.
+    fn run_brief_job(&self, kind: &'static str, job: Box<dyn FnOnce() + Send>) {
+        self.run_job(kind, job);
+    }
+
     /// Files and directories. Their calls block: make them inside [`Runtime::blocking`].
     fn files(&self) -> Arc<dyn Files>;
 
@@ -132,14 +137,21 @@ impl Runtime {
         kind: &'static str,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JobLost> {
-        let (result, done) = oneshot::channel();
-        self.world.run_job(
-            kind,
-            Box::new(move || {
-                // Nobody may be waiting any more: that is the caller's right.
-                let _ = result.send(job());
-            }),
-        );
+        let (job, done) = with_result(job);
+        self.world.run_job(kind, job);
+        done.await.map_err(|_| JobLost(kind))
+    }
+
+    /// As [`Self::blocking`], for work that takes some microseconds unless the disk is in trouble: a look at a file, the
+    /// reading or writing of some KiB that need not be durable. The real world may do it on the spot, which spares two
+    /// switches of threads.
+    pub async fn brief<T: Send + 'static>(
+        &self,
+        kind: &'static str,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JobLost> {
+        let (job, done) = with_result(job);
+        self.world.run_brief_job(kind, job);
         done.await.map_err(|_| JobLost(kind))
     }
 
@@ -166,6 +178,18 @@ impl Runtime {
     ) -> Box<dyn TaskHandle> {
         self.world.spawn(kind, index, future)
     }
+}
+
+/// The job, and where its result comes out.
+fn with_result<T: Send + 'static>(
+    job: impl FnOnce() -> T + Send + 'static,
+) -> (Box<dyn FnOnce() + Send>, oneshot::Receiver<T>) {
+    let (result, done) = oneshot::channel();
+    let job = move || {
+        // Nobody may be waiting any more: that is the caller's right.
+        let _ = result.send(job());
+    };
+    (Box::new(job), done)
 }
 
 impl fmt::Debug for Runtime {
