@@ -129,30 +129,30 @@ impl Runtime {
         bytes
     }
 
-    /// Runs CPU or disk work (hashing, coding, files) away from the tasks and waits for its result.
+    /// Runs CPU or disk work (hashing, coding, files) away from the tasks; the future waits for its result.
     ///
-    /// Dropping the returned future does not stop the job; its result is then discarded.
-    pub async fn blocking<T: Send + 'static>(
+    /// The job begins at once. Dropping the future does not stop it; its result is then discarded.
+    pub fn blocking<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
         &self,
         kind: &'static str,
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, JobLost> {
+        job: F,
+    ) -> impl Future<Output = Result<T, JobLost>> + Send + 'static + use<T, F> {
         let (job, done) = with_result(job);
         self.world.run_job(kind, job);
-        done.await.map_err(|_| JobLost(kind))
+        async move { done.await.map_err(|_| JobLost(kind)) }
     }
 
     /// As [`Self::blocking`], for work that takes some microseconds unless the disk is in trouble: a look at a file, the
     /// reading or writing of some KiB that need not be durable. The real world may do it on the spot, which spares two
     /// switches of threads.
-    pub async fn brief<T: Send + 'static>(
+    pub fn brief<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
         &self,
         kind: &'static str,
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, JobLost> {
+        job: F,
+    ) -> impl Future<Output = Result<T, JobLost>> + Send + 'static + use<T, F> {
         let (job, done) = with_result(job);
         self.world.run_brief_job(kind, job);
-        done.await.map_err(|_| JobLost(kind))
+        async move { done.await.map_err(|_| JobLost(kind)) }
     }
 
     /// Starts CPU or disk work away from the tasks and does not wait for it. It runs to its end.

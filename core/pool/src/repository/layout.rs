@@ -68,12 +68,12 @@ impl Layout {
         Ok(false)
     }
 
-    /// Makes what has come an object, durably. Its bytes are durable already.
-    pub fn publish(&self, files: &dyn Files, key: &Key) -> io::Result<()> {
+    /// Makes what has come an object. Its bytes are durable already; so is the object when these directories are.
+    pub fn publish(&self, files: &dyn Files, key: &Key) -> io::Result<Vec<PathBuf>> {
         let [lower, _] = self.places(key);
         files.create_dir_all(parent(&lower))?;
         files.rename(&self.incoming(key), &lower)?;
-        sync_above(files, &lower)
+        Ok(above(&lower).map(Path::to_owned).collect())
     }
 
     /// Whether an object is there, and stays there should the power fail now: one that a process published and then died
@@ -81,7 +81,7 @@ impl Layout {
     pub fn is_kept(&self, files: &dyn Files, key: &Key) -> io::Result<bool> {
         for place in self.places(key) {
             if if_there(files.kind(&place))? == Some(FileKind::File) {
-                sync_above(files, &place)?;
+                above(&place).try_for_each(|directory| files.sync_dir(directory))?;
                 return Ok(true);
             }
         }
@@ -110,9 +110,9 @@ impl Layout {
     }
 }
 
-/// Makes the entry of a file durable. The directories above may be new: their entries must not be lost either.
-fn sync_above(files: &dyn Files, path: &Path) -> io::Result<()> {
-    path.ancestors().skip(1).take(4).try_for_each(|above| files.sync_dir(above))
+/// The directories that must be durable for an object to be. All may be new: their entries must not be lost either.
+fn above(object: &Path) -> impl Iterator<Item = &Path> {
+    object.ancestors().skip(1).take(4)
 }
 
 fn parent(path: &Path) -> &Path {

@@ -25,11 +25,6 @@ impl Local {
         Local { repository }
     }
 
-    async fn is_present(&self, key: &Key) -> Result<bool, PeerError> {
-        let (key, place) = (key.clone(), self.repository.clone());
-        self.repository.job("look for object", move |layout, files| place.holds(layout, files, &key)).await
-    }
-
     /// Learns of a lock that an earlier process gave.
     async fn remember(&self, key: &Key) -> Result<(), PeerError> {
         let guards = &self.repository.guards;
@@ -39,7 +34,7 @@ impl Local {
         let (name, now) = (key.clone(), self.repository.runtime.unix_time());
         let look =
             move |layout: &_, files: &dyn runtime::files::Files| retention::left(layout, files, &name, now);
-        if let Some(left) = self.repository.job("look for retention", look).await? {
+        if let Some(left) = self.repository.brief("look for retention", look).await? {
             reached!("repository: a lock of an earlier process keeps an object");
             guards.keep(key, left);
             // What could not be read would be taken for a new lock each time.
@@ -64,7 +59,7 @@ impl Peer for Local {
     }
 
     async fn check_present(&mut self, key: &Key) -> Result<bool, PeerError> {
-        self.is_present(key).await
+        self.repository.has(key).await
     }
 
     async fn lock<'a>(&'a mut self, key: &Key) -> Result<Option<Box<dyn Lock + 'a>>, PeerError> {
@@ -86,7 +81,7 @@ impl Peer for Local {
     }
 
     async fn remove(&mut self, key: &Key, before: Option<i64>) -> Result<Outcome, PeerError> {
-        if !self.is_present(key).await? {
+        if !self.repository.has(key).await? {
             return Ok(Outcome::of(true));
         }
         self.remember(key).await?;
@@ -120,16 +115,18 @@ impl Peer for Local {
         key: &Key,
     ) -> Result<Box<dyn Download + 'a>, PeerError> {
         let (name, runtime) = (key.clone(), self.repository.runtime.clone());
-        let opened =
-            self.repository.job("open object", move |layout, files| layout.open(files, &name)).await?;
-        Ok(Box::new(match opened {
+        let opening = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
+            let Some(file) = layout.open(files, &name)? else { return Ok(None) };
+            Ok(Some((file.len()?, file)))
+        };
+        Ok(Box::new(match self.repository.brief("open object", opening).await? {
             None => Sending::absent(runtime, key),
-            Some(file) => Sending::of(runtime, key, file, offset).await?,
+            Some((length, file)) => Sending::of(runtime, key, (file, length), offset).await?,
         }))
     }
 
     async fn put<'a>(&'a mut self, _: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
-        if self.is_present(key).await? {
+        if self.repository.has(key).await? {
             return Ok(Offer::AlreadyHave(BTreeSet::new()));
         }
         let Some(uploading) = self.repository.guards.upload(key).await else {

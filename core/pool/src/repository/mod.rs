@@ -15,6 +15,7 @@
 //! | [`local`] | the repository as a [`Peer`](crate::Peer) |
 //!
 //! Every touch of the disk is a job, which runs to its end whoever goes away meanwhile; what it guards is held until then.
+//! A look, and a few bytes that need not be durable, are a brief one.
 
 pub mod guards;
 pub mod layout;
@@ -25,11 +26,12 @@ pub mod sending;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use runtime::Runtime;
+use futures::future::join_all;
 use runtime::files::Files;
+use runtime::{JobLost, Runtime};
 
 use crate::key::Key;
 use crate::peer::PeerError;
@@ -51,6 +53,9 @@ pub struct Repository {
 
 /// How many objects are remembered to be durable.
 const KEPT: usize = 10_000;
+
+/// Bytes that are read or written, and hashed, in a brief job at the most.
+const FEW: usize = 16 * 1024;
 
 impl Repository {
     /// The repository in `root`, which is made if it is not there.
@@ -76,7 +81,19 @@ impl Repository {
         self.guards.is_quiet()
     }
 
-    /// Whether an object is there, so that clients can be told so: it survives a loss of power. Called in jobs.
+    /// Whether an object is there, so that clients can be told so: it survives a loss of power.
+    async fn has(&self, key: &Key) -> Result<bool, PeerError> {
+        let name = key.clone();
+        let look = move |layout: &Layout, files: &dyn Files| layout.is_present(files, &name);
+        let there = self.brief("look for object", look).await?;
+        if !there || self.kept().contains(key) {
+            return Ok(there);
+        }
+        let (key, place) = (key.clone(), self.clone());
+        self.job("keep object", move |layout, files| place.holds(layout, files, &key)).await
+    }
+
+    /// The same, called in jobs.
     fn holds(&self, layout: &Layout, files: &dyn Files, key: &Key) -> io::Result<bool> {
         if self.kept().contains(key) {
             return layout.is_present(files, key);
@@ -107,6 +124,14 @@ impl Repository {
         retention::note(layout, files, &self.guards, key, self.runtime.unix_time())
     }
 
+    /// Makes the entries of directories durable, all at a time: the disk has them done together.
+    async fn sync(&self, directories: Vec<PathBuf>) -> Result<(), PeerError> {
+        let syncing = directories.into_iter().map(|directory| {
+            self.job("sync directory", move |_: &Layout, files: &dyn Files| files.sync_dir(&directory))
+        });
+        join_all(syncing).await.into_iter().collect()
+    }
+
     /// Work on the disk.
     async fn job<T: Send + 'static>(
         &self,
@@ -116,6 +141,16 @@ impl Repository {
         let (layout, files) = (self.layout.clone(), self.runtime.files());
         job(&self.runtime, kind, move || work(&layout, &*files)).await
     }
+
+    /// Work on the disk that is soon done, unless the disk is in trouble.
+    async fn brief<T: Send + 'static>(
+        &self,
+        kind: &'static str,
+        work: impl FnOnce(&Layout, &dyn Files) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, PeerError> {
+        let (layout, files) = (self.layout.clone(), self.runtime.files());
+        done(self.runtime.brief(kind, move || work(&layout, &*files)).await)
+    }
 }
 
 /// Work on the disk, as a job.
@@ -124,7 +159,12 @@ pub(crate) async fn job<T: Send + 'static>(
     kind: &'static str,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, PeerError> {
-    match runtime.blocking(kind, work).await {
+    done(runtime.blocking(kind, work).await)
+}
+
+/// What became of a job.
+fn done<T>(job: Result<io::Result<T>, JobLost>) -> Result<T, PeerError> {
+    match job {
         Ok(done) => done.map_err(|error| PeerError::Disk(error.to_string())),
         Err(lost) => Err(PeerError::Disk(lost.to_string())),
     }

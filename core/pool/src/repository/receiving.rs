@@ -1,4 +1,4 @@
-//! An object on its way into the repository (annex-p2p §5).
+//! An object on its way into the repository (annex-p2p §5). While one piece is written and hashed the next one comes.
 
 use std::io;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use runtime::files::{File, OpenMode};
-use runtime::{reached, relapse};
+use runtime::{BoxFuture, reached, relapse};
 
 use super::guards::Doing;
-use super::{Repository, if_there};
+use super::{FEW, Repository, done, if_there};
 use crate::key::Key;
 use crate::peer::{Outcome, PeerError, Upload, Verdict};
 use crate::verify::Verifier;
@@ -30,6 +30,8 @@ pub struct Receiving {
     pending: BytesMut,
     /// None while a job has it.
     verifier: Option<Verifier>,
+    /// The job that writes and hashes what came before that.
+    writing: Option<BoxFuture<'static, Result<Verifier, PeerError>>>,
 }
 
 /// The file, which nobody else writes to until the last job on it has ended.
@@ -71,7 +73,7 @@ impl Receiving {
             let offset = file.len()?;
             Ok((Incoming { file, _uploading: uploading }, offset))
         };
-        let (incoming, offset) = repository.job("open incoming", opening).await?;
+        let (incoming, offset) = repository.brief("open incoming", opening).await?;
         Ok(Receiving {
             repository,
             incoming: Arc::new(incoming),
@@ -80,6 +82,7 @@ impl Receiving {
             came: 0,
             pending: BytesMut::new(),
             verifier: Some(Verifier::new(key)),
+            writing: None,
             key: key.clone(),
         })
     }
@@ -89,13 +92,15 @@ impl Receiving {
         self.offset
     }
 
-    /// Hashes what came earlier, then writes and hashes what came now.
+    /// Begins to write and hash what came now, when what came before that is done.
     async fn write_out(&mut self) -> Result<(), PeerError> {
+        self.settle().await?;
         let (pending, incoming) = (self.pending.split().freeze(), self.incoming.clone());
         let Some(mut verifier) = self.verifier.take() else {
             return Err(PeerError::Disk("an earlier write failed".into()));
         };
         let at = self.offset + self.came - pending.len() as u64;
+        let few = at - verifier.passed() + pending.len() as u64 <= FEW as u64;
         let writing = move || {
             hash_up_to(&*incoming.file, &mut verifier, at)?;
             incoming.file.write_all_at(at, &pending)?;
@@ -105,7 +110,27 @@ impl Receiving {
             verifier.update(&pending);
             Ok(verifier)
         };
-        self.verifier = Some(super::job(&self.repository.runtime, "write incoming", writing).await?);
+        let runtime = &self.repository.runtime;
+        self.writing = Some(match few {
+            true => {
+                let job = runtime.brief("write incoming", writing);
+                Box::pin(async move { done(job.await) })
+            }
+            false => {
+                let job = runtime.blocking("write incoming", writing);
+                Box::pin(async move { done(job.await) })
+            }
+        });
+        Ok(())
+    }
+
+    /// Waits until all that was given to a job is written.
+    async fn settle(&mut self) -> Result<(), PeerError> {
+        if let Some(writing) = &mut self.writing {
+            let written = writing.await;
+            self.writing = None;
+            self.verifier = Some(written?);
+        }
         Ok(())
     }
 }
@@ -123,9 +148,13 @@ impl Upload for Receiving {
             return Err(PeerError::Refused("more bytes came than were announced".into()));
         }
         self.pending.extend_from_slice(&piece);
+        if self.pending.len() >= PIECE {
+            return self.write_out().await;
+        }
         // What is lost with the connection can be gone on from: every piece counts when they come slowly.
-        if self.pending.len() >= PIECE || self.came == self.announced || piece.len() < crate::wire::PIECE {
+        if self.came == self.announced || piece.len() < crate::wire::PIECE {
             self.write_out().await?;
+            self.settle().await?;
         }
         Ok(())
     }
@@ -135,36 +164,35 @@ impl Upload for Receiving {
             return Err(PeerError::Refused("fewer bytes came than were announced".into()));
         }
         self.write_out().await?;
+        self.settle().await?;
         let Some(verifier) = self.verifier.take() else { return Ok(Outcome::of(false)) };
-        let (key, incoming, place) = (self.key.clone(), self.incoming.clone(), self.repository.clone());
+        let (key, incoming, repository) = (self.key.clone(), self.incoming.clone(), self.repository.clone());
         let decision = decide(verdict, self.came, verifier.finish());
-        let ending = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
-            match decision {
-                Decision::Store => {
-                    incoming.file.sync_data()?;
-                    layout.publish(files, &key)?;
-                    place.note_kept(&key);
-                }
-                Decision::Discard => {
-                    reached!("repository: an upload of wrong bytes is discarded");
-                    if_there(files.remove_file(&layout.incoming(&key)))?;
-                }
-                Decision::Keep => {}
+        let ending = move |layout: &super::Layout, files: &dyn runtime::files::Files| match decision {
+            Decision::Store => {
+                incoming.file.sync_data()?;
+                layout.publish(files, &key)
             }
-            Ok(decision == Decision::Store)
+            Decision::Discard => {
+                reached!("repository: an upload of wrong bytes is discarded");
+                if_there(files.remove_file(&layout.incoming(&key)))?;
+                Ok(Vec::new())
+            }
+            Decision::Keep => Ok(Vec::new()),
         };
-        Ok(Outcome::of(self.repository.job("end upload", ending).await?))
+        repository.sync(repository.job("end upload", ending).await?).await?;
+        if decision == Decision::Store {
+            repository.note_kept(&self.key);
+        }
+        Ok(Outcome::of(decision == Decision::Store))
     }
 
     async fn is_present(self: Box<Self>) -> Result<Outcome, PeerError> {
-        let (key, place) = (self.key.clone(), self.repository.clone());
-        let there =
-            self.repository.job("look for object", move |layout, files| place.holds(layout, files, &key));
-        Ok(Outcome::of(there.await?))
+        Ok(Outcome::of(self.repository.has(&self.key).await?))
     }
 
-    async fn withdraw(self: Box<Self>) -> Result<(), PeerError> {
-        Ok(())
+    async fn withdraw(mut self: Box<Self>) -> Result<(), PeerError> {
+        self.settle().await
     }
 }
 

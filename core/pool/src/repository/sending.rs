@@ -1,13 +1,14 @@
 //! An object on its way out of the repository. It is hashed as it goes: what has rotted on the disk is not said to be valid.
+//! While one piece is on its way the next one is read.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use runtime::files::File;
-use runtime::{Runtime, relapse};
+use runtime::{BoxFuture, Runtime, relapse};
 
-use super::job;
+use super::{FEW, done};
 use crate::key::Key;
 use crate::peer::{Download, PeerError, Verdict};
 use crate::verify::Verifier;
@@ -18,7 +19,10 @@ const PIECE: u64 = 256 * 1024;
 /// An object, or nothing in its place.
 pub struct Sending {
     runtime: Runtime,
+    /// None while a job has it.
     object: Option<Object>,
+    /// The job that reads the next piece.
+    reading: Option<BoxFuture<'static, Result<(Bytes, Object), PeerError>>>,
     at: u64,
     end: u64,
 }
@@ -32,31 +36,46 @@ impl Sending {
     /// What is sent when the object is not there.
     pub fn absent(runtime: Runtime, key: &Key) -> Sending {
         let end = if relapse!("annex-L5") { key.size().unwrap_or(0) } else { 0 };
-        Sending { runtime, object: None, at: 0, end }
+        Sending { runtime, object: None, reading: None, at: 0, end }
     }
 
-    /// An object from `offset` on. What is before that is hashed first.
+    /// An object from `offset` on, given its file and length. What is before that is hashed first.
     pub async fn of(
         runtime: Runtime,
         key: &Key,
-        file: Box<dyn File>,
+        (file, length): (Box<dyn File>, u64),
         offset: u64,
     ) -> Result<Sending, PeerError> {
-        let file: Arc<dyn File> = file.into();
-        let length = file.clone();
-        let end = job(&runtime, "open object", move || length.len()).await?;
-        let object = Object { file, verifier: Verifier::new(key) };
-        let mut sending = Sending { runtime, object: Some(object), at: 0, end };
-        while sending.at < offset.min(end) {
-            sending.read(PIECE.min(offset - sending.at)).await?;
+        let object = Object { file: file.into(), verifier: Verifier::new(key) };
+        let mut sending = Sending { runtime, object: Some(object), reading: None, at: 0, end: length };
+        while sending.at < offset.min(length) {
+            sending.read(offset).await?;
         }
         sending.at = sending.at.max(offset);
         Ok(sending)
     }
 
-    async fn read(&mut self, length: u64) -> Result<Bytes, PeerError> {
-        let Some(Object { file, mut verifier }) = self.object.take() else { return Ok(Bytes::new()) };
-        let (at, length) = (self.at, length.min(self.end - self.at) as usize);
+    /// The next piece, which does not go beyond `limit`.
+    async fn read(&mut self, limit: u64) -> Result<Bytes, PeerError> {
+        self.read_ahead(limit);
+        let Some(reading) = &mut self.reading else {
+            return Err(PeerError::Disk("an earlier read failed".into()));
+        };
+        let read = reading.await;
+        self.reading = None;
+        let (piece, object) = read?;
+        self.object = Some(object);
+        self.at += piece.len() as u64;
+        Ok(piece)
+    }
+
+    /// Begins to read the next piece, unless that is begun.
+    fn read_ahead(&mut self, limit: u64) {
+        let (at, length) = (self.at, limit.min(self.end).saturating_sub(self.at).min(PIECE) as usize);
+        if length == 0 {
+            return;
+        }
+        let Some(Object { file, mut verifier }) = self.object.take() else { return };
         let reading = move || {
             let mut piece = BytesMut::zeroed(length);
             if file.read_full_at(at, &mut piece)? < length {
@@ -65,10 +84,16 @@ impl Sending {
             verifier.update(&piece);
             Ok((piece.freeze(), Object { file, verifier }))
         };
-        let (piece, object) = job(&self.runtime, "read object", reading).await?;
-        self.object = Some(object);
-        self.at += piece.len() as u64;
-        Ok(piece)
+        self.reading = Some(match length <= FEW {
+            true => {
+                let job = self.runtime.brief("read object", reading);
+                Box::pin(async move { done(job.await) })
+            }
+            false => {
+                let job = self.runtime.blocking("read object", reading);
+                Box::pin(async move { done(job.await) })
+            }
+        });
     }
 }
 
@@ -82,10 +107,12 @@ impl Download for Sending {
         if relapse!("annex-L5") && self.object.is_none() && self.end > 0 {
             std::future::pending::<()>().await;
         }
-        match self.at < self.end {
-            true => Ok(Some(self.read(PIECE).await?)),
-            false => Ok(None),
+        if self.at >= self.end {
+            return Ok(None);
         }
+        let piece = self.read(self.end).await?;
+        self.read_ahead(self.end);
+        Ok(Some(piece))
     }
 
     async fn verdict(&mut self) -> Result<Verdict, PeerError> {
