@@ -30,7 +30,7 @@ struct Object {
     content: Bytes,
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
     let words: Vec<_> = env::args().skip(1).collect();
     let [url, operation, numbers @ ..] = &words[..] else {
