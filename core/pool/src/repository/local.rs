@@ -27,7 +27,9 @@ impl Local {
 
     async fn is_present(&self, key: &Key) -> Result<bool, PeerError> {
         let (key, place) = (key.clone(), self.repository.clone());
-        self.repository.job("look for object", move |layout, files| place.holds(layout, files, &key)).await
+        self.repository
+            .job("look for object", move |layout, files| place.kept.holds(layout, files, &key))
+            .await
     }
 
     /// Learns of a lock that an earlier process gave.
@@ -73,11 +75,17 @@ impl Peer for Local {
         let Some(locked) = repository.guards.lock(key) else { return Ok(None) };
         let (name, place) = (key.clone(), repository.clone());
         let locking = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
-            if !place.holds(layout, files, &name)? {
+            if !place.kept.holds(layout, files, &name)? {
                 locked.unlock();
                 return Ok(None);
             }
-            place.note_retention(layout, files, &name)?;
+            if let Err(error) = place.note_retention(layout, files, &name) {
+                reached!("repository: a lock cannot be written down");
+                // Nobody will be told of it. What is there of it goes, or is as it was before, if the disk can do that.
+                locked.unlock();
+                let _ = place.note_retention(layout, files, &name);
+                return Err(error);
+            }
             Ok(Some(locked))
         };
         let locked = repository.job("lock object", locking).await?;
@@ -101,7 +109,7 @@ impl Peer for Local {
             if before.is_some_and(|limit| now >= limit) {
                 return Ok(false);
             }
-            place.kept().remove(&key);
+            place.kept.forget(&key);
             layout.remove(files, &key)?;
             place.note_retention(layout, files, &key)?;
             Ok(true)
@@ -123,7 +131,7 @@ impl Peer for Local {
         let opened =
             self.repository.job("open object", move |layout, files| layout.open(files, &name)).await?;
         Ok(Box::new(match opened {
-            None => Sending::absent(runtime, key),
+            None => Sending::absent(runtime, 0),
             Some(file) => Sending::of(runtime, key, file, offset).await?,
         }))
     }

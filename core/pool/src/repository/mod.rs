@@ -11,22 +11,24 @@
 //! | [`layout`] | which file is where |
 //! | [`guards`] | who may do what to an object at a time: locks, removals, uploads |
 //! | [`retention`] | locks that outlive the process |
-//! | [`sending`], [`receiving`] | an object on its way out, and in |
+//! | [`kept`] | which objects are known to be durable |
+//! | [`sending`], [`receiving`], [`taking`] | an object on its way out, and in |
 //! | [`local`] | the repository as a [`Peer`](crate::Peer) |
 //!
 //! Every touch of the disk is a job, which runs to its end whoever goes away meanwhile; what it guards is held until then.
 
 pub mod guards;
+pub mod kept;
 pub mod layout;
 pub mod local;
 pub mod receiving;
 pub mod retention;
 pub mod sending;
+pub mod taking;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use runtime::Runtime;
 use runtime::files::Files;
@@ -35,6 +37,7 @@ use crate::key::Key;
 use crate::peer::PeerError;
 use crate::uuid::Uuid;
 use guards::Guards;
+use kept::Kept;
 use layout::Layout;
 pub use local::Local;
 
@@ -45,12 +48,8 @@ pub struct Repository {
     runtime: Runtime,
     layout: Layout,
     guards: Arc<Guards>,
-    /// Objects that have been seen, or made, to be durable.
-    kept: Arc<Mutex<BTreeSet<Key>>>,
+    kept: Kept,
 }
-
-/// How many objects are remembered to be durable.
-const KEPT: usize = 10_000;
 
 impl Repository {
     /// The repository in `root`, which is made if it is not there.
@@ -58,7 +57,7 @@ impl Repository {
         let layout = Layout::new(root);
         let (place, files) = (layout.clone(), runtime.files());
         job(&runtime, "open repository", move || place.make(&*files)).await?;
-        Ok(Repository { uuid, layout, guards: Guards::new(runtime.clone()), kept: Arc::default(), runtime })
+        Ok(Repository { uuid, layout, guards: Guards::new(runtime.clone()), kept: Kept::default(), runtime })
     }
 
     /// The repository as a peer of one client.
@@ -74,32 +73,6 @@ impl Repository {
     /// Whether nobody is about any object: no lock is held, nothing is uploaded or removed.
     pub fn is_quiet(&self) -> bool {
         self.guards.is_quiet()
-    }
-
-    /// Whether an object is there, so that clients can be told so: it survives a loss of power. Called in jobs.
-    fn holds(&self, layout: &Layout, files: &dyn Files, key: &Key) -> io::Result<bool> {
-        if self.kept().contains(key) {
-            return layout.is_present(files, key);
-        }
-        let kept = layout.is_kept(files, key)?;
-        if kept {
-            self.note_kept(key);
-        }
-        Ok(kept)
-    }
-
-    /// An object is durable.
-    fn note_kept(&self, key: &Key) {
-        let mut kept = self.kept();
-        if kept.len() >= KEPT {
-            kept.clear();
-        }
-        kept.insert(key.clone());
-    }
-
-    fn kept(&self) -> MutexGuard<'_, BTreeSet<Key>> {
-        // Nothing here can panic half-way through a change.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes down until when an object is kept. Called in jobs.

@@ -1,41 +1,33 @@
 //! An object on its way into the repository (annex-p2p §5).
 
-use std::io;
-use std::sync::Arc;
-
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use runtime::files::{File, OpenMode};
-use runtime::{reached, relapse};
+use runtime::reached;
 
 use super::guards::Doing;
+use super::taking::{Place, Taking};
 use super::{Repository, if_there};
 use crate::key::Key;
 use crate::peer::{Outcome, PeerError, Upload, Verdict};
-use crate::verify::Verifier;
-
-/// Bytes that are written and hashed in one job, if the peer sends so many.
-const PIECE: usize = 256 * 1024;
 
 /// An upload in progress. Dropped, it leaves what has come.
 pub struct Receiving {
     repository: Repository,
     key: Key,
-    incoming: Arc<Incoming>,
-    /// Where the bytes begin that come now.
-    offset: u64,
-    announced: u64,
-    came: u64,
-    /// What came and was not written yet.
-    pending: BytesMut,
-    /// None while a job has it.
-    verifier: Option<Verifier>,
+    taking: Taking<Incoming>,
 }
 
 /// The file, which nobody else writes to until the last job on it has ended.
 struct Incoming {
     file: Box<dyn File>,
     _uploading: Doing,
+}
+
+impl Place for Incoming {
+    fn file(&self) -> &dyn File {
+        &*self.file
+    }
 }
 
 /// What becomes of bytes that have all come.
@@ -53,7 +45,6 @@ pub enum Decision {
 /// the key says so, if it does.
 pub fn decide(verdict: Verdict, length: u64, matches: Option<bool>) -> Decision {
     match (verdict, matches) {
-        (Verdict::Unknown, _) if relapse!("annex-L13") => Decision::Store,
         // The sender had nothing to send.
         (Verdict::Invalid, _) if length == 0 => Decision::Keep,
         (_, Some(true)) => Decision::Store,
@@ -68,82 +59,47 @@ impl Receiving {
         let name = key.clone();
         let opening = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
             let file = files.open(&layout.incoming(&name), OpenMode::CreateOrOpen)?;
-            let offset = file.len()?;
+            let mut offset = file.len()?;
+            if name.size().is_some_and(|size| size < offset) {
+                // More than the object has: nobody can go on from there.
+                reached!("repository: more has come of an object than there is");
+                file.set_len(0)?;
+                offset = 0;
+            }
             Ok((Incoming { file, _uploading: uploading }, offset))
         };
         let (incoming, offset) = repository.job("open incoming", opening).await?;
-        Ok(Receiving {
-            repository,
-            incoming: Arc::new(incoming),
-            offset,
-            announced: 0,
-            came: 0,
-            pending: BytesMut::new(),
-            verifier: Some(Verifier::new(key)),
-            key: key.clone(),
-        })
+        let taking = Taking::new(repository.runtime.clone(), key, incoming, offset);
+        Ok(Receiving { repository, key: key.clone(), taking })
     }
 
     /// Where the bytes are to begin.
     pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// Hashes what came earlier, then writes and hashes what came now.
-    async fn write_out(&mut self) -> Result<(), PeerError> {
-        let (pending, incoming) = (self.pending.split().freeze(), self.incoming.clone());
-        let Some(mut verifier) = self.verifier.take() else {
-            return Err(PeerError::Disk("an earlier write failed".into()));
-        };
-        let at = self.offset + self.came - pending.len() as u64;
-        let writing = move || {
-            hash_up_to(&*incoming.file, &mut verifier, at)?;
-            incoming.file.write_all_at(at, &pending)?;
-            if relapse!("annex-B22") {
-                incoming.file.write_all_at(at + pending.len() as u64, &pending)?;
-            }
-            verifier.update(&pending);
-            Ok(verifier)
-        };
-        self.verifier = Some(super::job(&self.repository.runtime, "write incoming", writing).await?);
-        Ok(())
+        self.taking.offset()
     }
 }
 
 #[async_trait]
 impl Upload for Receiving {
     async fn begin(&mut self, length: u64) -> Result<(), PeerError> {
-        self.announced = length;
+        self.taking.announce(length);
         Ok(())
     }
 
     async fn write(&mut self, piece: Bytes) -> Result<(), PeerError> {
-        self.came += piece.len() as u64;
-        if self.came > self.announced {
-            return Err(PeerError::Refused("more bytes came than were announced".into()));
-        }
-        self.pending.extend_from_slice(&piece);
-        // What is lost with the connection can be gone on from: every piece counts when they come slowly.
-        if self.pending.len() >= PIECE || self.came == self.announced || piece.len() < crate::wire::PIECE {
-            self.write_out().await?;
-        }
-        Ok(())
+        self.taking.take(piece).await
     }
 
     async fn finish(mut self: Box<Self>, verdict: Verdict) -> Result<Outcome, PeerError> {
-        if self.came < self.announced {
-            return Err(PeerError::Refused("fewer bytes came than were announced".into()));
-        }
-        self.write_out().await?;
-        let Some(verifier) = self.verifier.take() else { return Ok(Outcome::of(false)) };
-        let (key, incoming, place) = (self.key.clone(), self.incoming.clone(), self.repository.clone());
-        let decision = decide(verdict, self.came, verifier.finish());
+        let matches = self.taking.finish().await?;
+        let (key, incoming, place) = (self.key.clone(), self.taking.place().clone(), self.repository.clone());
+        let decision = decide(verdict, self.taking.came(), matches);
         let ending = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
             match decision {
                 Decision::Store => {
                     incoming.file.sync_data()?;
-                    layout.publish(files, &key)?;
-                    place.note_kept(&key);
+                    layout.publish(files, &layout.incoming(&key), &key)?;
+                    place.kept.note(&key);
                 }
                 Decision::Discard => {
                     reached!("repository: an upload of wrong bytes is discarded");
@@ -158,27 +114,15 @@ impl Upload for Receiving {
 
     async fn is_present(self: Box<Self>) -> Result<Outcome, PeerError> {
         let (key, place) = (self.key.clone(), self.repository.clone());
-        let there =
-            self.repository.job("look for object", move |layout, files| place.holds(layout, files, &key));
+        let there = self
+            .repository
+            .job("look for object", move |layout, files| place.kept.holds(layout, files, &key));
         Ok(Outcome::of(there.await?))
     }
 
     async fn withdraw(self: Box<Self>) -> Result<(), PeerError> {
         Ok(())
     }
-}
-
-/// Hashes the bytes of a file that the verifier has not seen, up to `end`.
-fn hash_up_to(file: &dyn File, verifier: &mut Verifier, end: u64) -> io::Result<()> {
-    let mut buffer = vec![0; PIECE.min(end.saturating_sub(verifier.passed()) as usize)];
-    while verifier.passed() < end {
-        let length = buffer.len().min((end - verifier.passed()) as usize);
-        match file.read_at(verifier.passed(), &mut buffer[..length])? {
-            0 => return Err(io::Error::other("what came earlier has become shorter")),
-            count => verifier.update(&buffer[..count]),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
