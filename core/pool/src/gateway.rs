@@ -9,13 +9,11 @@ use std::sync::Arc;
 use runtime::Runtime;
 
 use crate::Peer;
-use crate::cluster::recorded::Recorded;
+use crate::asked::Asked;
 use crate::cluster::{Cluster, Node, Settings};
 use crate::connections::{Connections, Dial};
 use crate::http::site::Site;
 use crate::http::{HttpRemote, Peers};
-use crate::patient::Patient;
-use crate::repository::Repository;
 use crate::uuid::Uuid;
 use crate::version::Version;
 
@@ -33,8 +31,8 @@ pub struct Member {
 pub enum Way {
     /// Over a connection that is kept when it is idle.
     Dial(Arc<dyn Dial>),
-    /// It is a directory here.
-    Directory(Repository),
+    /// It is here: a directory.
+    Here(Box<dyn Fn() -> Box<dyn Peer> + Send + Sync>),
     /// Behind a URL, and as this user with this password if that is needed.
     Http(Site, Option<(String, String)>),
 }
@@ -101,8 +99,8 @@ impl Gateway {
     pub fn peer(&self, server: &Uuid, client: &Uuid) -> Option<Box<dyn Peer>> {
         let Some(Group { nodes, through }) = self.clusters.get(server) else {
             let alone = self.reach(self.members.get(server)?, client);
-            let alone = Box::new(Patient::new(self.runtime.clone(), self.settings.patience, alone));
-            return Some(Box::new(Recorded::new(alone, self.settings.located.clone())));
+            let alone = Asked::new(self.runtime.clone(), self.settings.patience, alone);
+            return Some(Box::new(alone.logged(self.settings.located.clone())));
         };
         let node = |member: &Member| Node { cost: member.cost, peer: self.reach(member, client) };
         let nodes = nodes.iter().filter_map(|node| self.members.get(node)).map(node).collect();
@@ -121,7 +119,7 @@ impl Gateway {
     fn reach(&self, member: &Member, client: &Uuid) -> Box<dyn Peer> {
         match &member.way {
             Way::Dial(dial) => Box::new(self.connections.peer(dial.clone(), client.clone())),
-            Way::Directory(repository) => Box::new(repository.peer()),
+            Way::Here(peer) => peer(),
             Way::Http(site, login) => {
                 // Who asks over there is the gateway.
                 let mut remote = HttpRemote::new(self.runtime.clone(), site.clone(), self.uuid.clone());

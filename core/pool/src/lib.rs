@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`peer`] | [`Peer`]: what can be asked of a repository, wherever it is |
 //! | [`repository`] | a directory of our own with objects |
+//! | [`special`] | a directory special remote of git-annex's |
 //! | [`session`] | the P2P protocol on a connection: serving a peer, being a client of one |
 //! | [`wire`], [`message`], [`version`] | connections, what is said on them, and in which version |
 //! | [`key`], [`hash`], [`verify`], [`uuid`] | what objects are called, and whether bytes are theirs; what repositories are called |
@@ -11,10 +12,11 @@
 //! | [`workers`] | how many requests are served at a time |
 //! | [`cluster`] | several repositories that are one to their clients |
 //! | [`connections`], [`idle`] | peers elsewhere, and their connections, kept to be used again |
-//! | [`patient`] | a peer that is not waited for for ever |
+//! | [`asked`] | a peer as a gateway asks it: not for ever, and not without a record |
 //! | [`gateway`] | nodes and clusters that are reached through one place |
 //! | [`mode`] | what clients may do |
 
+pub mod asked;
 pub mod cluster;
 pub mod connections;
 pub mod gateway;
@@ -24,10 +26,10 @@ pub mod idle;
 pub mod key;
 pub mod message;
 pub mod mode;
-pub mod patient;
 pub mod peer;
 pub mod repository;
 pub mod session;
+pub mod special;
 pub mod uuid;
 pub mod verify;
 pub mod version;

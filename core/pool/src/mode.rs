@@ -25,6 +25,8 @@ pub enum Need {
     Write,
     /// It removes one.
     Remove,
+    /// It changes the repository itself, what others have put there included.
+    Push,
 }
 
 impl Need {
@@ -35,7 +37,7 @@ impl Need {
                 Need::Read
             }
             Message::Connect(Service::UploadPack) => Need::Read,
-            Message::Connect(Service::ReceivePack) => Need::Write,
+            Message::Connect(Service::ReceivePack) => Need::Push,
             Message::LockContent(_) => Need::Lock,
             Message::Put(..) => Need::Write,
             Message::Remove(_) | Message::RemoveBefore(..) => Need::Remove,
@@ -50,7 +52,7 @@ impl Mode {
         match (self, need) {
             (_, Need::Read | Need::Lock) | (Mode::ReadWrite, _) | (Mode::AppendOnly, Need::Write) => Ok(()),
             (Mode::AppendOnly, Need::Remove) => Err("this repository is append-only; removal denied"),
-            (Mode::ReadOnly, Need::Write | Need::Remove) => {
+            (Mode::ReadOnly, Need::Write | Need::Remove) | (_, Need::Push) => {
                 Err("this repository is read-only; write access denied")
             }
         }

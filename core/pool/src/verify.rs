@@ -1,7 +1,14 @@
 //! Whether bytes are those of a key, told while they pass.
 
+use std::io;
+
+use runtime::files::File;
+
 use crate::hash::Hasher;
 use crate::key::Key;
+
+/// Bytes that are read from a file at a time.
+const BUFFER: usize = 256 * 1024;
 
 /// Hashes an object piece by piece.
 pub struct Verifier {
@@ -36,6 +43,25 @@ impl Verifier {
         if let Some((hasher, _)) = &mut self.hasher {
             hasher.update(piece);
         }
+    }
+
+    /// The bytes of a file that have not passed yet, up to `end`. Called in jobs.
+    pub fn read(&mut self, file: &dyn File, end: u64) -> io::Result<()> {
+        let mut buffer = vec![0; BUFFER.min(end.saturating_sub(self.passed) as usize)];
+        while self.passed < end {
+            let length = buffer.len().min((end - self.passed) as usize);
+            match file.read_at(self.passed, &mut buffer[..length])? {
+                0 => return Err(io::Error::other("the file has become shorter")),
+                count => self.update(&buffer[..count]),
+            }
+        }
+        Ok(())
+    }
+
+    /// So many bytes pass unseen: from now on only the size can tell.
+    pub fn skip(&mut self, length: u64) {
+        self.passed += length;
+        self.hasher = None;
     }
 
     /// Whether all that passed is the object; none when the key does not tell.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pool::Peer;
-use pool::cluster::located::{Located, MemoryLog};
-use pool::cluster::recorded::Recorded;
+use pool::asked::Asked;
+use pool::cluster::located::{Located, MemoryLog, News};
 use pool::cluster::{Cluster, Node, Settings};
 use pool::connections::{Connections, Counts, Dial};
 use pool::key::Key;
@@ -30,6 +30,7 @@ use tokio::io::duplex;
 
 const K11: &str = "SHA256E-s11--b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9.txt";
 const TEXT: &str = "hello world";
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A node: a repository, reached over a connection in memory.
 struct Reached {
@@ -95,16 +96,16 @@ impl Grid {
             let dial: Arc<dyn Dial> = node.clone();
             Node { cost: 100, peer: Box::new(self.connections.peer(dial, uuid("client"))) }
         });
-        let settings = Settings { jobs: 2, patience: Duration::from_secs(10), located: self.log.clone() };
+        let settings = Settings { jobs: 2, patience: PATIENCE, located: self.log.clone() };
         let mut cluster = Cluster::new(self.runtime.clone(), uuid("cluster"), settings, peers.collect());
         cluster.begin(Version::new(version).unwrap(), &BTreeSet::new()).await.unwrap();
         cluster
     }
 
     /// The first node alone, as the gateway's log learns of it.
-    async fn alone(&self) -> Recorded {
+    async fn alone(&self) -> Asked {
         let peer = self.connections.peer(self.nodes[0].clone(), uuid("client"));
-        let mut alone = Recorded::new(Box::new(peer), self.log.clone());
+        let mut alone = Asked::new(self.runtime.clone(), PATIENCE, Box::new(peer)).logged(self.log.clone());
         alone.begin(Version::MAX, &BTreeSet::new()).await.unwrap();
         alone
     }
@@ -197,7 +198,7 @@ async fn a_node_that_cannot_be_reached_affects_only_its_part() {
 #[tokio::test]
 async fn each_node_gets_what_it_lacks() {
     let grid = Grid::new(&[4, 4, 4]).await;
-    // One has the first bytes from an earlier attempt, and one more than there are: of something else.
+    // One has the first bytes from an earlier attempt, and one more than there are: of something else, which it begins anew.
     for (node, bytes) in [(1, "hello"), (2, "hello world, and more")] {
         let mut peer = grid.nodes[node].repository.peer();
         let Ok(Offer::From(0, mut upload)) = peer.put(&AssociatedFile::default(), &key()).await else {
@@ -209,8 +210,8 @@ async fn each_node_gets_what_it_lacks() {
     let mut cluster = grid.cluster(4).await;
     let Ok(Offer::From(0, upload)) = cluster.put(&AssociatedFile::default(), &key()).await else { panic!() };
     upload.withdraw().await.unwrap();
-    let two = Outcome { done: true, also: names(&["n0", "n1"]) };
-    assert_eq!(put(&mut cluster, TEXT).await, Ok(two));
+    let all = Outcome { done: true, also: names(&["n0", "n1", "n2"]) };
+    assert_eq!(put(&mut cluster, TEXT).await, Ok(all));
     drop(cluster);
     grid.close().await;
 }
@@ -280,7 +281,7 @@ async fn what_happens_on_a_single_node_is_known_to_the_cluster() {
     assert_eq!(cluster.check_present(&key()).await, Ok(true));
     assert_eq!(grid.log.holders(&key()).await, Ok(names(&["n0"])));
     // The log is told even of what was there before it.
-    grid.log.record(&key(), &uuid("n0"), false).await.unwrap();
+    grid.log.record(&key(), &uuid("n0"), News::Removed { since: grid.log.moment() }).await.unwrap();
     assert!(put(&mut alone, TEXT).await.unwrap().done);
     assert_eq!(grid.log.holders(&key()).await, Ok(names(&["n0"])));
     assert!(alone.remove(&key(), None).await.unwrap().done);
@@ -292,7 +293,9 @@ async fn what_happens_on_a_single_node_is_known_to_the_cluster() {
 #[tokio::test]
 async fn what_a_node_says_of_others_is_recorded_and_what_it_does_not_do_is_not() {
     let log = Arc::new(MemoryLog::default());
-    let recorded = |name, reply| Recorded::new(Box::new(Scripted(uuid(name), reply)), log.clone());
+    let recorded = |name, reply| {
+        Asked::new(RealWorld::runtime(), PATIENCE, Box::new(Scripted(uuid(name), reply))).logged(log.clone())
+    };
     assert!(put(&mut recorded("n0", Reply::HavePlus), TEXT).await.unwrap().done);
     assert_eq!(log.holders(&key()).await, Ok(names(&["beyond", "n0"])));
     let cluster = "acaaaaaa-0000-8000-8000-000000000000";
@@ -413,7 +416,7 @@ async fn every_pair_of_answers_to_an_offer_comes_to_something() {
             let nodes =
                 nodes.map(|(name, reply)| Node { cost: 0, peer: Box::new(Scripted(uuid(name), reply)) });
             let located = Arc::new(MemoryLog::default());
-            let settings = Settings { jobs: 1, patience: Duration::from_secs(10), located };
+            let settings = Settings { jobs: 1, patience: PATIENCE, located };
             let runtime = RealWorld::runtime();
             let mut cluster = Cluster::new(runtime, uuid("cluster"), settings, nodes.into());
             let result = put(&mut cluster, TEXT).await;
@@ -447,7 +450,7 @@ async fn every_pair_of_answers_to_an_offer_comes_to_something() {
 async fn a_node_that_stops_in_the_midst_of_an_object_holds_nobody_for_ever() {
     let log = Arc::new(MemoryLog::default());
     for name in ["n0", "n1"] {
-        log.record(&key(), &uuid(name), true).await.unwrap();
+        log.record(&key(), &uuid(name), News::Present).await.unwrap();
     }
     // The cheaper one fails before it sends anything, so the other is asked.
     let nodes = [("n0", Reply::Lose), ("n1", Reply::Stall)].into_iter().enumerate();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pool::Peer;
 use pool::cluster::Settings;
-use pool::cluster::located::{Located, MemoryLog};
+use pool::cluster::located::{Located, MemoryLog, News};
 use pool::connections::Dial;
 use pool::gateway::{Gateway, Member, Way};
 use pool::key::Key;
@@ -88,7 +88,9 @@ impl Gateways {
             let log: Arc<MemoryLog> = Arc::default();
             let settings = Settings { jobs: 4, patience: Duration::from_secs(10), located: log.clone() };
             let mut gateway = Gateway::new(runtime.clone(), uuid(&format!("g{number}")), settings, 10);
-            gateway.add(Member { uuid: node.clone(), cost: 100, way: Way::Directory(repository.clone()) });
+            let here = repository.clone();
+            let way = Way::Here(Box::new(move || Box::new(here.peer())));
+            gateway.add(Member { uuid: node.clone(), cost: 100, way });
             gateway.add_cluster(uuid(CLUSTER), vec![node]);
             for (_, to) in links.iter().filter(|(from, _)| *from == number) {
                 let member = Member { uuid: uuid(CLUSTER), cost: 200, way: Way::Dial(beyond[*to].clone()) };
@@ -177,7 +179,10 @@ async fn what_one_gateway_is_asked_to_do_the_others_do_as_well() {
         // What only another gateway's node has is found there.
         let mut first = gateways.repositories[0].peer();
         assert!(first.remove(&key(), None).await.unwrap().done);
-        gateways.logs[0].record(&key(), &uuid("n0"), false).await.unwrap();
+        gateways.logs[0]
+            .record(&key(), &uuid("n0"), News::Removed { since: gateways.logs[0].moment() })
+            .await
+            .unwrap();
         let mut others = gateways.cluster(1).await;
         assert_eq!(get(&mut *others).await, b"hello");
         assert_eq!(cluster.remove(&key(), None).await, Ok(Outcome { done: true, also: all }));

@@ -196,6 +196,23 @@ async fn bodies_that_are_too_long_or_begin_elsewhere() {
     site.settle().await;
 }
 
+/// At version 0 nobody asks from where on an object is wanted: who sends all of it must not be in vain for ever.
+#[tokio::test]
+async fn more_than_an_object_has_does_not_stay_in_its_way() {
+    let site = site(config()).await;
+    assert_eq!(site.put("v0/put?key=HELLO", 100, "not that one").await, r#"{"stored":false}"#);
+    assert_eq!(site.put("v0/put?key=HELLO", 6, "hello\n").await, r#"{"stored":true}"#);
+    // Without a size the hash tells, and the next attempt begins anew.
+    let bare = "SHA256--5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+    let path = format!("v0/put?key={bare}");
+    assert_eq!(site.put(&path, 100, "not that one").await, r#"{"stored":false}"#);
+    assert_eq!(site.put(&path, 0, "").await, r#"{"stored":false}"#);
+    assert_eq!(site.post(&format!("v4/putoffset?key={bare}")).await, r#"{"offset":12}"#);
+    assert_eq!(site.put(&path, 6, "hello\n").await, r#"{"stored":false}"#);
+    assert_eq!(site.put(&path, 6, "hello\n").await, r#"{"stored":true}"#);
+    site.settle().await;
+}
+
 /// Of wrong bytes in full length nothing is stored; of a body that comes late the rest is waited for.
 #[tokio::test]
 async fn wrong_bytes_and_late_bytes() {

@@ -57,3 +57,44 @@ async fn a_lock_that_was_ended_outlives_nothing() {
     assert!(is_removed(&mut peer, &key).await);
     assert!(peer.lock(&key).await.unwrap().is_none(), "it is gone");
 }
+
+#[tokio::test]
+async fn a_lock_that_cannot_be_written_down_keeps_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let key = Key::parse("WORM-s5--hello").unwrap();
+    let mut peer = begin(root.path()).await;
+    store(&mut peer, &key).await;
+    let retention = root.path().join("retention/WORM-s5--hello");
+    std::fs::create_dir(&retention).unwrap();
+    assert!(peer.lock(&key).await.is_err());
+    std::fs::remove_dir(&retention).unwrap();
+    assert!(is_removed(&mut peer, &key).await, "nobody was told of the lock");
+}
+
+/// As it is when the disk is full, or the power fails: the file was made, and nothing or a part of it written.
+#[tokio::test]
+async fn a_lock_that_was_not_written_down_to_its_end_keeps_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let key = Key::parse("WORM-s5--hello").unwrap();
+    for written in ["", "0000000000179"] {
+        let mut peer = begin(root.path()).await;
+        store(&mut peer, &key).await;
+        std::fs::write(root.path().join("retention/WORM-s5--hello"), written).unwrap();
+        assert!(is_removed(&mut peer, &key).await, "{written:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_cannot_be_read_keeps_its_object_once() {
+    let root = tempfile::tempdir().unwrap();
+    let key = Key::parse("WORM-s5--hello").unwrap();
+    let mut peer = begin(root.path()).await;
+    store(&mut peer, &key).await;
+    let retention = root.path().join("retention/WORM-s5--hello");
+    std::fs::write(&retention, "0000000000x794672000\n").unwrap();
+    assert!(!is_removed(&mut peer, &key).await);
+    // From now on it can be read when the time is over.
+    let until: u64 = std::fs::read_to_string(&retention).unwrap().trim_end().parse().unwrap();
+    let now = RealWorld::runtime().unix_time().as_secs();
+    assert!((now + 590..=now + 601).contains(&until), "{until}");
+}

@@ -36,15 +36,14 @@ impl Server {
 
     /// Plays a transcript on a connection of its own, to its end.
     async fn play(&self, transcript: &str) {
+        self.play_as(Mode::ReadWrite, transcript).await;
+    }
+
+    async fn play_as(&self, mode: Mode, transcript: &str) {
         let (mut client, server) = duplex(1 << 16);
         let repository = self.repository.clone();
         let serving = async move {
-            let manner = Manner {
-                mode: Mode::ReadWrite,
-                version: Version::MAX,
-                proxy: false,
-                own: repository.uuid().clone(),
-            };
+            let manner = Manner { mode, version: Version::MAX, proxy: false, own: repository.uuid().clone() };
             let mut wire = Wire::new(Box::new(server));
             let _ = serve(&mut wire, &mut repository.peer(), &manner).await;
         };
@@ -181,4 +180,31 @@ async fn a_request_has_one_answer() {
     let transcript = "C> VERSION 4\nS> VERSION 4\nC> PUT  K4\nS> PUT-FROM 0\nC> DATA 4\nC> <abc\n>\nC> CHECKPRESENT K6\n\
         S> ERROR expected VALID or INVALID\nC> CHECKPRESENT K6\nS> SUCCESS";
     server.play(transcript).await;
+}
+
+/// The real program has no git to connect to on standard input and output, and nobody who tells of changes: its session ends
+/// without a word. It refuses a push in these words (annex-p2p §4.2).
+#[tokio::test]
+async fn what_only_a_git_repository_has_is_refused_and_ends_the_session() {
+    let server = Server::new().await;
+    for hello in ["", "C> VERSION 4\nS> VERSION 4\n"] {
+        for service in ["git-upload-pack", "git-receive-pack"] {
+            let transcript = format!(
+                "{hello}C> CONNECT {service}\nS> ERROR there is no git repository here to connect to\nC> CHECKPRESENT K6"
+            );
+            server.play(&transcript).await;
+        }
+        let transcript = format!(
+            "{hello}C> NOTIFYCHANGE\nS> ERROR there are no references here that could change\nC> CHECKPRESENT K6"
+        );
+        server.play(&transcript).await;
+    }
+    let unknown = "C> CONNECT git-upload-archive\nS> ERROR unknown command\nC> CHECKPRESENT K6\nS> SUCCESS";
+    server.play(unknown).await;
+    for mode in [Mode::ReadOnly, Mode::AppendOnly] {
+        let push = "C> CONNECT git-receive-pack\nS> ERROR this repository is read-only; write access denied\nC> CHECKPRESENT K6";
+        server.play_as(mode, push).await;
+        let fetch = "C> CONNECT git-upload-pack\nS> ERROR there is no git repository here to connect to\nC> CHECKPRESENT K6";
+        server.play_as(mode, fetch).await;
+    }
 }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use playing::play;
 use pool::Peer;
 use pool::cluster::Settings;
-use pool::cluster::located::{Located, MemoryLog};
+use pool::cluster::located::{Located, MemoryLog, News};
 use pool::connections::{Counts, Dial};
 use pool::gateway::{Gateway, Member, Way};
 use pool::key::Key;
@@ -301,7 +301,10 @@ async fn a_node_that_is_away_does_not_end_the_session() {
     ))
     .await;
     gate.play("NODE1", Mode::ReadWrite, &format!("{V4}{PUT}S> SUCCESS")).await;
-    gate.log.record(&k7(), gate.nodes[0].repository.uuid(), false).await.unwrap();
+    gate.log
+        .record(&k7(), gate.nodes[0].repository.uuid(), News::Removed { since: gate.log.moment() })
+        .await
+        .unwrap();
     gate.with_cluster(&format!("{V4}C> PUT  K7\nS> ALREADY-HAVE-PLUS NODE1")).await;
     gate.close().await;
 }
@@ -317,6 +320,48 @@ async fn an_upload_that_is_cut_off_is_gone_on_with() {
     }
     gate.with_cluster(&format!(
         "{V4}C> PUT  K7\nS> PUT-FROM 3\nC> DATA 4\nC> <defg>\nC> VALID\nS> SUCCESS-PLUS NODE2 NODE1"
+    ))
+    .await;
+    gate.close().await;
+}
+
+/// The real gateway connects git to its own repository, whichever node the client has asked for; ours has none. No node is
+/// connected to for that. News of references there are none at either (§7.3).
+#[tokio::test]
+async fn what_only_a_git_repository_has_is_refused_and_ends_the_session() {
+    let gate = Gate::new().await;
+    gate.nodes.iter().for_each(|node| node.away.store(true, Ordering::Relaxed));
+    for server in ["CLUSTER", "NODE1"] {
+        let refused = |service: &str| {
+            format!(
+                "C> CONNECT {service}\nS> ERROR there is no git repository here to connect to\nC> CHECKPRESENT K7"
+            )
+        };
+        gate.play(server, Mode::ReadWrite, &refused("git-upload-pack")).await;
+        gate.play(server, Mode::ReadWrite, &refused("git-receive-pack")).await;
+        gate.play(server, Mode::ReadOnly, &refused("git-upload-pack")).await;
+        let read_only = "C> CONNECT git-receive-pack\n\
+            S> ERROR this repository is read-only; write access denied\nC> CHECKPRESENT K7";
+        gate.play(server, Mode::ReadOnly, read_only).await;
+        gate.play(server, Mode::ReadWrite, "C> CONNECT nonsense\nC> CHECKPRESENT K7").await;
+        let news = "C> NOTIFYCHANGE\nS> ERROR protocol error\nC> CHECKPRESENT K7";
+        gate.play(server, Mode::ReadWrite, news).await;
+    }
+    gate.close().await;
+}
+
+/// The real gateway asks one node and passes its answer on; ours asks all that may have it (§8.3).
+#[tokio::test]
+async fn what_a_node_that_cannot_be_asked_may_have_is_not_said_to_be_absent() {
+    let gate = Gate::new().await;
+    gate.nodes[1].away.store(true, Ordering::Relaxed);
+    gate.log.record(&k7(), gate.nodes[1].repository.uuid(), News::Present).await.unwrap();
+    gate.with_cluster(&format!(
+        "{V4}C> CHECKPRESENT K7\n\
+        S> ERROR a node that may have it cannot be asked: cannot connect to NODE2: it is away\n\
+        C> GET 0  K7\nS> DATA 0\nS> INVALID\nC> FAILURE\n\
+        {PUT}S> SUCCESS-PLUS NODE1\n\
+        C> CHECKPRESENT K7\nS> SUCCESS"
     ))
     .await;
     gate.close().await;

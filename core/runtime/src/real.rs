@@ -162,6 +162,14 @@ impl Files for RealFiles {
         fs::rename(from, to)
     }
 
+    #[cfg(unix)]
+    fn allow_writing(&self, dir: &Path) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let mut permissions = fs::metadata(dir)?.permissions();
+        permissions.set_mode(permissions.mode() | 0o200);
+        fs::set_permissions(dir, permissions)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         fs::File::open(dir)?.sync_all()
     }

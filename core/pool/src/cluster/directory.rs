@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use runtime::Runtime;
 use runtime::files::{Files, OpenMode};
 
-use super::located::Located;
+use super::located::{Located, News};
 use crate::key::Key;
 use crate::peer::PeerError;
 use crate::repository::{if_there, job};
@@ -64,11 +64,14 @@ impl Located for DirectoryLog {
         false
     }
 
-    async fn record(&self, key: &Key, repository: &Uuid, present: bool) -> Result<(), PeerError> {
+    /// What is recorded last stands: where this log is wrong, an object is asked for where it is not said to be.
+    async fn record(&self, key: &Key, repository: &Uuid, news: News) -> Result<(), PeerError> {
         let (files, place) = (self.runtime.files(), self.place(key));
         let name = file_name(repository);
-        let writing =
-            move || if present { add(&*files, &place, &name) } else { remove(&*files, &place, &name) };
+        let writing = move || match news {
+            News::Present => add(&*files, &place, &name),
+            News::Removed { .. } => remove(&*files, &place, &name),
+        };
         job(&self.runtime, "write location log", writing).await
     }
 }
@@ -148,6 +151,8 @@ mod tests {
     use super::*;
     use runtime::real::RealWorld;
 
+    const REMOVED: News = News::Removed { since: 0 };
+
     #[tokio::test]
     async fn what_is_recorded_is_known_to_whoever_opens_the_log_next() {
         let root = tempfile::tempdir().unwrap();
@@ -159,15 +164,15 @@ mod tests {
         for key in &keys {
             assert_eq!(open().await.holders(key).await, Ok(BTreeSet::new()));
             for name in &names {
-                open().await.record(key, name, true).await.unwrap();
-                open().await.record(key, name, true).await.unwrap();
+                open().await.record(key, name, News::Present).await.unwrap();
+                open().await.record(key, name, News::Present).await.unwrap();
             }
             assert_eq!(open().await.holders(key).await, Ok(BTreeSet::from(names.clone())));
         }
         let (log, other) = (open().await, open().await);
         for name in &names {
-            other.record(&keys[0], name, false).await.unwrap();
-            log.record(&keys[0], name, false).await.unwrap();
+            other.record(&keys[0], name, REMOVED).await.unwrap();
+            log.record(&keys[0], name, REMOVED).await.unwrap();
         }
         assert_eq!(log.holders(&keys[0]).await, Ok(BTreeSet::new()));
         assert_eq!(log.holders(&keys[1]).await, Ok(BTreeSet::from(names)));
@@ -181,10 +186,10 @@ mod tests {
         let log = DirectoryLog::open(RealWorld::runtime(), root.path()).await.unwrap();
         let (key, name) = (Key::parse("WORM-s1--a").unwrap(), Uuid::new("U").unwrap());
         std::fs::write(root.path().join(key.lower_directories()[0].as_str()), "in the way").unwrap();
-        assert!(matches!(log.record(&key, &name, true).await, Err(PeerError::Disk(_))));
+        assert!(matches!(log.record(&key, &name, News::Present).await, Err(PeerError::Disk(_))));
         let long = Uuid::new(&"/".repeat(200)).unwrap();
         let other = Key::parse("WORM-s1--b").unwrap();
-        assert!(matches!(log.record(&other, &long, true).await, Err(PeerError::Disk(_))));
+        assert!(matches!(log.record(&other, &long, News::Present).await, Err(PeerError::Disk(_))));
         assert!(matches!(log.holders(&key).await, Err(PeerError::Disk(_))));
     }
 
@@ -199,7 +204,8 @@ mod tests {
             scope.spawn("writer", number, async move {
                 let name = Uuid::new(&format!("u{number}")).unwrap();
                 for round in 0..20 {
-                    log.record(&key, &name, round % 2 == 0 || number % 2 == 0).await.unwrap();
+                    let present = round % 2 == 0 || number % 2 == 0;
+                    log.record(&key, &name, if present { News::Present } else { REMOVED }).await.unwrap();
                 }
             });
         }

@@ -8,12 +8,10 @@
 //! | [`upload`] | an object on its way to several nodes, whose offsets may differ |
 //! | [`clocks`] | limits of removals, by a node's own clock |
 //! | [`located`], [`directory`] | which repository has which object; a log of that on a disk |
-//! | [`recorded`] | a single repository behind the gateway, whose doings the log learns of |
 
 pub mod clocks;
 pub mod directory;
 pub mod located;
-pub mod recorded;
 pub mod upload;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,13 +23,13 @@ use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
 use runtime::{Runtime, reached, relapse};
 
+use crate::asked::Asked;
 use crate::key::Key;
 use crate::message::AssociatedFile;
-use crate::patient::Patient;
 use crate::peer::{Download, Lock, Offer, Outcome, Peer, PeerError, Verdict};
 use crate::uuid::Uuid;
 use crate::version::Version;
-use located::{Located, record_all};
+use located::{Located, News, record_all};
 use upload::Fanout;
 
 /// A node of a cluster.
@@ -95,7 +93,7 @@ impl Cluster {
     /// The cluster of these nodes.
     pub fn new(runtime: Runtime, uuid: Uuid, settings: Settings, nodes: Vec<Node>) -> Cluster {
         let member = |Node { cost, peer }| {
-            let peer = Box::new(Patient::new(runtime.clone(), settings.patience, peer));
+            let peer = Box::new(Asked::new(runtime.clone(), settings.patience, peer));
             Member { cost, peer, gateway: None, untold: None }
         };
         let mut nodes: Vec<_> = nodes.into_iter().map(member).collect();
@@ -106,7 +104,7 @@ impl Cluster {
     /// Adds a node that is reached through another gateway: this cluster, as that one has it, or a part of it. Requests that
     /// have come from there do not go back (§8.2).
     pub fn through(mut self, gateway: Uuid, Node { cost, peer }: Node) -> Cluster {
-        let peer = Box::new(Patient::new(self.runtime.clone(), self.settings.patience, peer));
+        let peer = Box::new(Asked::new(self.runtime.clone(), self.settings.patience, peer));
         self.nodes.push(Member { cost, peer, gateway: Some(gateway), untold: None });
         self.nodes.sort_by_key(|node| node.cost);
         self
@@ -186,7 +184,10 @@ impl Peer for Cluster {
         Ok(version)
     }
 
+    /// The object is absent when no node has it that may. Where one of them cannot be asked that is not known: the client is
+    /// told so, with an error, and takes the object for neither lost nor there.
     async fn check_present(&mut self, key: &Key) -> Result<bool, PeerError> {
+        let mut unasked = None;
         for place in self.sources(key).await? {
             let Some(node) = self.nodes.get_mut(place) else { continue };
             let present = match node.tell().await {
@@ -196,10 +197,19 @@ impl Peer for Cluster {
             match present {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}
-                Err(_) => node.peer.close().await,
+                Err(error) => {
+                    reached!("cluster: a node that may have an object cannot be asked");
+                    node.peer.close().await;
+                    unasked.get_or_insert(error);
+                }
             }
         }
-        Ok(false)
+        match unasked {
+            None => Ok(false),
+            Some(error) => {
+                Err(PeerError::Refused(format!("a node that may have it cannot be asked: {error}")))
+            }
+        }
     }
 
     /// Clients lock an object on single nodes.
@@ -211,6 +221,7 @@ impl Peer for Cluster {
         if self.nodes.is_empty() {
             return Ok(Outcome::of(false));
         }
+        let removed = News::Removed { since: self.settings.located.moment() };
         let runtime = self.runtime.clone();
         let answers = self
             .all(|peer| {
@@ -237,7 +248,7 @@ impl Peer for Cluster {
                 }
             }
         }
-        record_all(&*self.settings.located, key, &outcome.also, false).await?;
+        record_all(&*self.settings.located, key, &outcome.also, removed).await?;
         match refusal {
             Some(text) if outcome.also.is_empty() => Err(PeerError::Refused(text)),
             _ => Ok(outcome),

@@ -9,7 +9,7 @@ use futures::future::{BoxFuture, join_all};
 use futures::stream::{self, StreamExt};
 use runtime::{reached, relapse};
 
-use super::located::record_all;
+use super::located::{News, record_all};
 use super::{Member, Settings};
 use crate::key::Key;
 use crate::message::AssociatedFile;
@@ -73,7 +73,7 @@ impl<'a> Fanout<'a> {
                 }
             }
         }
-        record_all(&*settings.located, key, &have, true).await?;
+        record_all(&*settings.located, key, &have, News::Present).await?;
         let Some(least) = nodes.iter().map(|node| node.offset).min() else {
             return match (have.is_empty(), trouble) {
                 (false, Some(error)) if relapse!("annex-L10") => Err(error),
@@ -126,7 +126,7 @@ impl<'a> Fanout<'a> {
                 outcome.also.extend(Some(uuid).filter(|uuid| !uuid.is_cluster()));
             }
         }
-        record_all(&*settings.located, &key, &outcome.also, true).await?;
+        record_all(&*settings.located, &key, &outcome.also, News::Present).await?;
         Ok(outcome)
     }
 }

@@ -25,7 +25,7 @@ use super::request::{Call, Request, bad_version};
 use super::transfer::{Coming, discard, get, receive};
 use super::{DATA_LENGTH, Peers};
 use crate::message::AssociatedFile;
-use crate::peer::{Offer, Outcome, Peer};
+use crate::peer::{Offer, Outcome, Peer, Verdict};
 use crate::uuid::Uuid;
 use crate::version::Version;
 use crate::workers::Workers;
@@ -199,7 +199,12 @@ async fn ask(
                     upload.withdraw().await?;
                     (Outcome::of(false), true)
                 }
-                Offer::From(wanted, upload) => (receive(upload, wanted - offset, length, body).await?, false),
+                Offer::From(wanted, upload) => {
+                    let skip = wanted - offset;
+                    // What is less than is there already is not the rest; but of a key without a size it may be all there is.
+                    let rest = length >= skip || (length > 0 && key.size().is_none());
+                    (receive(upload, skip, length, Verdict::of(rest), body).await?, false)
+                }
             };
             return Ok((Answer::Stored(elsewhere(outcome, peer)), too_far));
         }

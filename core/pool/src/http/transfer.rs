@@ -120,11 +120,12 @@ async fn send(service: &Service, download: &mut dyn Download, pieces: Pieces) ->
 }
 
 /// Passes a body on, without its first `skip` bytes, which are there already (§9.6). What is not as long as was announced
-/// is withdrawn; what has come of it stays for a later upload.
+/// is withdrawn; what has come of it stays for a later upload. `verdict`: what is said of the bytes when all have come.
 pub(super) async fn receive(
     mut upload: Box<dyn Upload + '_>,
     skip: u64,
     length: u64,
+    verdict: Verdict,
     body: &mut Coming<'_>,
 ) -> Result<Outcome, Refusal> {
     let wanted = length.saturating_sub(skip);
@@ -154,8 +155,7 @@ pub(super) async fn receive(
         reached!("http: an upload is not as long as was announced");
         return Ok(Outcome::of(false));
     }
-    // Less than what is there already: nothing that could be the rest.
-    Ok(upload.finish(Verdict::of(length >= skip)).await?)
+    Ok(upload.finish(verdict).await?)
 }
 
 /// How long a client has kept us waiting, and may: a while, and as long as its bytes may take. A trickle is too slow.

@@ -68,11 +68,17 @@ impl Peer for Local {
         let Some(locked) = repository.guards.lock(key) else { return Ok(None) };
         let (name, place) = (key.clone(), repository.clone());
         let locking = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
-            if !place.holds(layout, files, &name)? {
+            if !place.kept.holds(layout, files, &name)? {
                 locked.unlock();
                 return Ok(None);
             }
-            place.note_retention(layout, files, &name)?;
+            if let Err(error) = place.note_retention(layout, files, &name) {
+                reached!("repository: a lock cannot be written down");
+                // Nobody will be told of it. What is there of it goes, or is as it was before, if the disk can do that.
+                locked.unlock();
+                let _ = place.note_retention(layout, files, &name);
+                return Err(error);
+            }
             Ok(Some(locked))
         };
         let locked = repository.job("lock object", locking).await?;
@@ -96,8 +102,10 @@ impl Peer for Local {
             if before.is_some_and(|limit| now >= limit) {
                 return Ok(false);
             }
-            place.kept().remove(&key);
+            place.kept.forget(&key);
             layout.remove(files, &key)?;
+            // An upload may have ended meanwhile whose object was removed.
+            place.kept.forget(&key);
             place.note_retention(layout, files, &key)?;
             Ok(true)
         };
@@ -120,8 +128,8 @@ impl Peer for Local {
             Ok(Some((file.len()?, file)))
         };
         Ok(Box::new(match self.repository.brief("open object", opening).await? {
-            None => Sending::absent(runtime, key),
-            Some((length, file)) => Sending::of(runtime, key, (file, length), offset).await?,
+            None => Sending::absent(runtime, 0),
+            Some((length, file)) => Sending::of(runtime, key, (file, length), offset),
         }))
     }
 

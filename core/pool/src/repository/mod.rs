@@ -11,32 +11,35 @@
 //! | [`layout`] | which file is where |
 //! | [`guards`] | who may do what to an object at a time: locks, removals, uploads |
 //! | [`retention`] | locks that outlive the process |
-//! | [`sending`], [`receiving`] | an object on its way out, and in |
+//! | [`kept`] | which objects are known to be durable |
+//! | [`sending`], [`receiving`], [`taking`] | an object on its way out, and in |
 //! | [`local`] | the repository as a [`Peer`](crate::Peer) |
 //!
 //! Every touch of the disk is a job, which runs to its end whoever goes away meanwhile; what it guards is held until then.
 //! A look, and a few bytes that need not be durable, are a brief one.
 
 pub mod guards;
+pub mod kept;
 pub mod layout;
 pub mod local;
 pub mod receiving;
 pub mod retention;
 pub mod sending;
+pub mod taking;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures::future::join_all;
 use runtime::files::Files;
-use runtime::{JobLost, Runtime};
+use runtime::{BoxFuture, JobLost, Runtime};
 
 use crate::key::Key;
 use crate::peer::PeerError;
 use crate::uuid::Uuid;
 use guards::Guards;
+use kept::Kept;
 use layout::Layout;
 pub use local::Local;
 
@@ -47,15 +50,11 @@ pub struct Repository {
     runtime: Runtime,
     layout: Layout,
     guards: Arc<Guards>,
-    /// Objects that have been seen, or made, to be durable.
-    kept: Arc<Mutex<BTreeSet<Key>>>,
+    kept: Kept,
 }
 
-/// How many objects are remembered to be durable.
-const KEPT: usize = 10_000;
-
 /// Bytes that are read or written, and hashed, in a brief job at the most.
-const FEW: usize = 16 * 1024;
+const FEW: u64 = 16 * 1024;
 
 impl Repository {
     /// The repository in `root`, which is made if it is not there.
@@ -63,7 +62,7 @@ impl Repository {
         let layout = Layout::new(root);
         let (place, files) = (layout.clone(), runtime.files());
         job(&runtime, "open repository", move || place.make(&*files)).await?;
-        Ok(Repository { uuid, layout, guards: Guards::new(runtime.clone()), kept: Arc::default(), runtime })
+        Ok(Repository { uuid, layout, guards: Guards::new(runtime.clone()), kept: Kept::default(), runtime })
     }
 
     /// The repository as a peer of one client.
@@ -81,53 +80,28 @@ impl Repository {
         self.guards.is_quiet()
     }
 
-    /// Whether an object is there, so that clients can be told so: it survives a loss of power.
-    async fn has(&self, key: &Key) -> Result<bool, PeerError> {
-        let name = key.clone();
-        let look = move |layout: &Layout, files: &dyn Files| layout.is_present(files, &name);
-        let there = self.brief("look for object", look).await?;
-        if !there || self.kept().contains(key) {
-            return Ok(there);
-        }
-        let (key, place) = (key.clone(), self.clone());
-        self.job("keep object", move |layout, files| place.holds(layout, files, &key)).await
-    }
-
-    /// The same, called in jobs.
-    fn holds(&self, layout: &Layout, files: &dyn Files, key: &Key) -> io::Result<bool> {
-        if self.kept().contains(key) {
-            return layout.is_present(files, key);
-        }
-        let kept = layout.is_kept(files, key)?;
-        if kept {
-            self.note_kept(key);
-        }
-        Ok(kept)
-    }
-
-    /// An object is durable.
-    fn note_kept(&self, key: &Key) {
-        let mut kept = self.kept();
-        if kept.len() >= KEPT {
-            kept.clear();
-        }
-        kept.insert(key.clone());
-    }
-
-    fn kept(&self) -> MutexGuard<'_, BTreeSet<Key>> {
-        // Nothing here can panic half-way through a change.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Writes down until when an object is kept. Called in jobs.
     fn note_retention(&self, layout: &Layout, files: &dyn Files, key: &Key) -> io::Result<()> {
         retention::note(layout, files, &self.guards, key, self.runtime.unix_time())
     }
 
-    /// Makes the entries of directories durable, all at a time: the disk has them done together.
+    /// Whether an object is there, so that clients can be told so: it survives a loss of power.
+    async fn has(&self, key: &Key) -> Result<bool, PeerError> {
+        let name = key.clone();
+        let look = move |layout: &Layout, files: &dyn Files| layout.is_present(files, &name);
+        let there = self.brief("look for object", look).await?;
+        if !there || self.kept.knows(key) {
+            return Ok(there);
+        }
+        let (key, place) = (key.clone(), self.clone());
+        self.job("keep object", move |layout, files| place.kept.holds(layout, files, &key)).await
+    }
+
+    /// Makes the entries of directories durable, all at a time: the disk has them done together. What is gone was removed
+    /// meanwhile.
     async fn sync(&self, directories: Vec<PathBuf>) -> Result<(), PeerError> {
         let syncing = directories.into_iter().map(|directory| {
-            self.job("sync directory", move |_: &Layout, files: &dyn Files| files.sync_dir(&directory))
+            self.job("sync directory", move |_, files| if_there(files.sync_dir(&directory)).map(drop))
         });
         join_all(syncing).await.into_iter().collect()
     }
@@ -160,6 +134,22 @@ pub(crate) async fn job<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, PeerError> {
     done(runtime.blocking(kind, work).await)
+}
+
+/// Begins work on the disk that reads or writes so many bytes; the future waits for its end.
+fn begin<T: Send + 'static>(
+    runtime: &Runtime,
+    kind: &'static str,
+    bytes: u64,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> BoxFuture<'static, Result<T, PeerError>> {
+    if bytes <= FEW {
+        let job = runtime.brief(kind, work);
+        Box::pin(async move { done(job.await) })
+    } else {
+        let job = runtime.blocking(kind, work);
+        Box::pin(async move { done(job.await) })
+    }
 }
 
 /// What became of a job.

@@ -1,43 +1,33 @@
-//! An object on its way into the repository (annex-p2p §5). While one piece is written and hashed the next one comes.
-
-use std::io;
-use std::sync::Arc;
+//! An object on its way into the repository (annex-p2p §5).
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use runtime::files::{File, OpenMode};
-use runtime::{BoxFuture, reached, relapse};
+use runtime::reached;
 
 use super::guards::Doing;
-use super::{FEW, Repository, done, if_there};
+use super::taking::{Place, Taking};
+use super::{Repository, if_there};
 use crate::key::Key;
 use crate::peer::{Outcome, PeerError, Upload, Verdict};
-use crate::verify::Verifier;
-
-/// Bytes that are written and hashed in one job, if the peer sends so many.
-const PIECE: usize = 256 * 1024;
 
 /// An upload in progress. Dropped, it leaves what has come.
 pub struct Receiving {
     repository: Repository,
     key: Key,
-    incoming: Arc<Incoming>,
-    /// Where the bytes begin that come now.
-    offset: u64,
-    announced: u64,
-    came: u64,
-    /// What came and was not written yet.
-    pending: BytesMut,
-    /// None while a job has it.
-    verifier: Option<Verifier>,
-    /// The job that writes and hashes what came before that.
-    writing: Option<BoxFuture<'static, Result<Verifier, PeerError>>>,
+    taking: Taking<Incoming>,
 }
 
 /// The file, which nobody else writes to until the last job on it has ended.
 struct Incoming {
     file: Box<dyn File>,
     _uploading: Doing,
+}
+
+impl Place for Incoming {
+    fn file(&self) -> &dyn File {
+        &*self.file
+    }
 }
 
 /// What becomes of bytes that have all come.
@@ -55,7 +45,6 @@ pub enum Decision {
 /// the key says so, if it does.
 pub fn decide(verdict: Verdict, length: u64, matches: Option<bool>) -> Decision {
     match (verdict, matches) {
-        (Verdict::Unknown, _) if relapse!("annex-L13") => Decision::Store,
         // The sender had nothing to send.
         (Verdict::Invalid, _) if length == 0 => Decision::Keep,
         (_, Some(true)) => Decision::Store,
@@ -70,108 +59,45 @@ impl Receiving {
         let name = key.clone();
         let opening = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
             let file = files.open(&layout.incoming(&name), OpenMode::CreateOrOpen)?;
-            let offset = file.len()?;
+            let mut offset = file.len()?;
+            if name.size().is_some_and(|size| size < offset) {
+                // More than the object has: nobody can go on from there.
+                reached!("repository: more has come of an object than there is");
+                file.set_len(0)?;
+                offset = 0;
+            }
             Ok((Incoming { file, _uploading: uploading }, offset))
         };
         let (incoming, offset) = repository.brief("open incoming", opening).await?;
-        Ok(Receiving {
-            repository,
-            incoming: Arc::new(incoming),
-            offset,
-            announced: 0,
-            came: 0,
-            pending: BytesMut::new(),
-            verifier: Some(Verifier::new(key)),
-            writing: None,
-            key: key.clone(),
-        })
+        let taking = Taking::new(repository.runtime.clone(), key, incoming, offset);
+        Ok(Receiving { repository, key: key.clone(), taking })
     }
 
     /// Where the bytes are to begin.
     pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// Begins to write and hash what came now, when what came before that is done.
-    async fn write_out(&mut self) -> Result<(), PeerError> {
-        self.settle().await?;
-        let (pending, incoming) = (self.pending.split().freeze(), self.incoming.clone());
-        let Some(mut verifier) = self.verifier.take() else {
-            return Err(PeerError::Disk("an earlier write failed".into()));
-        };
-        let at = self.offset + self.came - pending.len() as u64;
-        let few = at - verifier.passed() + pending.len() as u64 <= FEW as u64;
-        let writing = move || {
-            hash_up_to(&*incoming.file, &mut verifier, at)?;
-            incoming.file.write_all_at(at, &pending)?;
-            if relapse!("annex-B22") {
-                incoming.file.write_all_at(at + pending.len() as u64, &pending)?;
-            }
-            verifier.update(&pending);
-            Ok(verifier)
-        };
-        let runtime = &self.repository.runtime;
-        self.writing = Some(match few {
-            true => {
-                let job = runtime.brief("write incoming", writing);
-                Box::pin(async move { done(job.await) })
-            }
-            false => {
-                let job = runtime.blocking("write incoming", writing);
-                Box::pin(async move { done(job.await) })
-            }
-        });
-        Ok(())
-    }
-
-    /// Waits until all that was given to a job is written.
-    async fn settle(&mut self) -> Result<(), PeerError> {
-        if let Some(writing) = &mut self.writing {
-            let written = writing.await;
-            self.writing = None;
-            self.verifier = Some(written?);
-        }
-        Ok(())
+        self.taking.offset()
     }
 }
 
 #[async_trait]
 impl Upload for Receiving {
     async fn begin(&mut self, length: u64) -> Result<(), PeerError> {
-        self.announced = length;
+        self.taking.announce(length);
         Ok(())
     }
 
     async fn write(&mut self, piece: Bytes) -> Result<(), PeerError> {
-        self.came += piece.len() as u64;
-        if self.came > self.announced {
-            return Err(PeerError::Refused("more bytes came than were announced".into()));
-        }
-        self.pending.extend_from_slice(&piece);
-        if self.pending.len() >= PIECE {
-            return self.write_out().await;
-        }
-        // What is lost with the connection can be gone on from: every piece counts when they come slowly.
-        if self.came == self.announced || piece.len() < crate::wire::PIECE {
-            self.write_out().await?;
-            self.settle().await?;
-        }
-        Ok(())
+        self.taking.take(piece).await
     }
 
     async fn finish(mut self: Box<Self>, verdict: Verdict) -> Result<Outcome, PeerError> {
-        if self.came < self.announced {
-            return Err(PeerError::Refused("fewer bytes came than were announced".into()));
-        }
-        self.write_out().await?;
-        self.settle().await?;
-        let Some(verifier) = self.verifier.take() else { return Ok(Outcome::of(false)) };
-        let (key, incoming, repository) = (self.key.clone(), self.incoming.clone(), self.repository.clone());
-        let decision = decide(verdict, self.came, verifier.finish());
+        let matches = self.taking.finish().await?;
+        let (key, incoming, repository) = (self.key.clone(), self.taking.place().clone(), &self.repository);
+        let (decision, before) = (decide(verdict, self.taking.came(), matches), repository.kept.moment());
         let ending = move |layout: &super::Layout, files: &dyn runtime::files::Files| match decision {
             Decision::Store => {
                 incoming.file.sync_data()?;
-                layout.publish(files, &key)
+                layout.publish(files, &layout.incoming(&key), &key)
             }
             Decision::Discard => {
                 reached!("repository: an upload of wrong bytes is discarded");
@@ -181,32 +107,20 @@ impl Upload for Receiving {
             Decision::Keep => Ok(Vec::new()),
         };
         repository.sync(repository.job("end upload", ending).await?).await?;
-        if decision == Decision::Store {
-            repository.note_kept(&self.key);
+        let stored = decision == Decision::Store;
+        if stored {
+            repository.kept.note(&self.key, before);
         }
-        Ok(Outcome::of(decision == Decision::Store))
+        Ok(Outcome::of(stored))
     }
 
     async fn is_present(self: Box<Self>) -> Result<Outcome, PeerError> {
         Ok(Outcome::of(self.repository.has(&self.key).await?))
     }
 
-    async fn withdraw(mut self: Box<Self>) -> Result<(), PeerError> {
-        self.settle().await
+    async fn withdraw(self: Box<Self>) -> Result<(), PeerError> {
+        Ok(())
     }
-}
-
-/// Hashes the bytes of a file that the verifier has not seen, up to `end`.
-fn hash_up_to(file: &dyn File, verifier: &mut Verifier, end: u64) -> io::Result<()> {
-    let mut buffer = vec![0; PIECE.min(end.saturating_sub(verifier.passed()) as usize)];
-    while verifier.passed() < end {
-        let length = buffer.len().min((end - verifier.passed()) as usize);
-        match file.read_at(verifier.passed(), &mut buffer[..length])? {
-            0 => return Err(io::Error::other("what came earlier has become shorter")),
-            count => verifier.update(&buffer[..count]),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,11 +8,15 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use runtime::files::{Files, OpenMode};
+use runtime::reached;
 
 use super::guards::{Guards, RETENTION};
 use super::if_there;
 use super::layout::Layout;
 use crate::key::Key;
+
+/// Bytes of the file: 20 digits, and a line feed.
+const LENGTH: usize = 21;
 
 /// Writes down, durably, until when the locks of an object keep it, should all their holders be lost now. `now` is the time
 /// since the Unix epoch. Called in jobs.
@@ -22,12 +26,15 @@ pub fn note(layout: &Layout, files: &dyn Files, guards: &Guards, key: &Key, now:
 }
 
 /// For how long an object is still kept, as an earlier process wrote down. What cannot be read is taken for a lock that
-/// has just been taken. Called in jobs.
+/// has just been taken; but of one that was not written down to its end nobody was told. Called in jobs.
 pub fn left(layout: &Layout, files: &dyn Files, key: &Key, now: Duration) -> io::Result<Option<Duration>> {
     let Some(file) = if_there(files.open(&layout.retention(key), OpenMode::Read))? else { return Ok(None) };
-    let mut text = [0; 20];
-    let length = file.read_full_at(0, &mut text)?;
-    let until = std::str::from_utf8(&text[..length]).ok().and_then(|text| text.parse().ok());
+    let mut text = [0; LENGTH];
+    if file.read_full_at(0, &mut text)? < LENGTH {
+        reached!("repository: a lock was not written down to its end");
+        return Ok(None);
+    }
+    let until = std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok());
     let left = until.map_or(RETENTION, |until| Duration::from_secs(until).saturating_sub(now));
     Ok(Some(left.min(RETENTION)).filter(|left| !left.is_zero()))
 }

@@ -41,6 +41,9 @@ pub enum SessionError {
     /// The client said what makes no sense here.
     #[error("the client does not follow the protocol")]
     Protocol,
+    /// The client wants something else of us than objects.
+    #[error("{0}")]
+    NotServed(&'static str),
 }
 
 /// Serves requests until the client has said its last.
@@ -108,7 +111,12 @@ impl Session<'_> {
     }
 
     async fn answer(&mut self, request: Message) -> Result<bool, SessionError> {
-        let Some(need) = Need::of(&request) else {
+        let need = match request {
+            // To a gateway that is no request (§7.3).
+            Message::NotifyChange if self.manner.proxy => None,
+            _ => Need::of(&request),
+        };
+        let Some(need) = need else {
             let text = if self.manner.proxy { "protocol error" } else { "unexpected command" };
             self.wire.send(&Message::error(text)).await?;
             return if self.manner.proxy { Err(SessionError::Protocol) } else { Ok(true) };
@@ -116,6 +124,10 @@ impl Session<'_> {
         if let Err(why) = self.manner.mode.allows(need) {
             self.wire.send(&Message::error(why)).await?;
             return Ok(!matches!(request, Message::Connect(_)));
+        }
+        if let Some(why) = not_served(&request) {
+            self.wire.send(&Message::error(why)).await?;
+            return Err(SessionError::NotServed(why));
         }
         if !self.begun {
             self.peer.begin(self.version, &self.bypass).await?;
@@ -138,20 +150,13 @@ impl Session<'_> {
                 let answer = removed.map(|outcome| self.outcome(outcome));
                 reply(self.wire, answer).await?;
             }
-            Message::GetTimestamp if relapse!("annex-L4") && !self.manner.proxy => {
-                std::future::pending::<()>().await;
-            }
             Message::GetTimestamp => {
                 let time = self.peer.timestamp().await.map(Message::Timestamp);
                 reply(self.wire, time).await?;
             }
             Message::Get(offset, file, key) => self.get(offset, &file, &key).await?,
             Message::Put(file, key) => self.put(&file, &key).await?,
-            // What is not about objects: git's own connections, and news of references.
-            _ => {
-                self.wire.send(&Message::error("not supported")).await?;
-                return Ok(false);
-            }
+            _ => return Err(SessionError::Protocol),
         }
         Ok(true)
     }
@@ -266,6 +271,16 @@ impl Session<'_> {
         };
         let answer = outcome.map(|outcome| self.outcome(outcome));
         reply(self.wire, answer).await
+    }
+}
+
+/// What the client is told that wants what only a git repository has; the session is over then, as it is after a connection of
+/// git's (§4.2).
+fn not_served(request: &Message) -> Option<&'static str> {
+    match request {
+        Message::Connect(_) => Some("there is no git repository here to connect to"),
+        Message::NotifyChange => Some("there are no references here that could change"),
+        _ => None,
     }
 }
 

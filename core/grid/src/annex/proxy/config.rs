@@ -10,6 +10,7 @@ use pool::cluster::directory::DirectoryLog;
 use pool::gateway::{Gateway, Member, Way};
 use pool::http::site::Site;
 use pool::repository::Repository;
+use pool::special::Special;
 use pool::uuid::Uuid;
 use runtime::Runtime;
 use serde::Deserialize;
@@ -43,6 +44,11 @@ pub const HELP: &str = r#"What the gateway is, and its nodes and clusters, in TO
   name = "three"
   uuid = "UUID"
   directory = "objects"          # no other process may serve it
+
+  [[node]]
+  name = "four"
+  uuid = "UUID"
+  special = "/mnt/store"         # git annex initremote NAME type=directory encryption=none directory=/mnt/store
 
   [[cluster]]
   uuid = "UUID"                  # begins with ac, and is of version 8
@@ -90,6 +96,7 @@ struct Node {
     url: Option<String>,
     user: Option<String>,
     directory: Option<PathBuf>,
+    special: Option<PathBuf>,
     gateway: Option<String>,
 }
 
@@ -188,8 +195,8 @@ impl Config {
         if node.user.is_some() && node.url.is_none() {
             return Err(wrong("a user is for a url"));
         }
-        let way = match (&node.command, &node.url, &node.directory) {
-            (Some(words), None, None) => {
+        let way = match (&node.command, &node.url, &node.directory, &node.special) {
+            (Some(words), None, None, None) => {
                 let (program, arguments) =
                     words.split_first().ok_or_else(|| wrong("its command is empty"))?;
                 let (program, arguments) = (program.clone(), arguments.to_vec());
@@ -201,7 +208,7 @@ impl Config {
                     patience,
                 }))
             }
-            (None, Some(url), None) => {
+            (None, Some(url), None, None) => {
                 let site: Site = url.parse().map_err(|why| wrong(&format!("{url}: {why}")))?;
                 if site.server != uuid {
                     return Err(wrong(&format!("its url is that of {}", site.server)));
@@ -214,12 +221,18 @@ impl Config {
                 });
                 Way::Http(site, login.transpose()?)
             }
-            (None, None, Some(directory)) => {
+            (None, None, Some(directory), None) => {
                 let directory = self.below(directory);
                 let opened = Repository::open(runtime.clone(), uuid.clone(), &directory).await;
-                Way::Directory(opened.map_err(Failure::usage(format!("cannot use {}", directory.display())))?)
+                let opened = opened.map_err(Failure::usage(format!("cannot use {}", directory.display())))?;
+                Way::Here(Box::new(move || Box::new(opened.peer())))
             }
-            _ => return Err(wrong("it needs one of command, url and directory")),
+            (None, None, None, Some(directory)) => {
+                // It may be on a disk that is not there now.
+                let special = Special::new(runtime.clone(), uuid.clone(), &self.below(directory));
+                Way::Here(Box::new(move || Box::new(special.peer())))
+            }
+            _ => return Err(wrong("it needs one of command, url, directory and special")),
         };
         Ok(Member { uuid, cost: node.cost, way })
     }

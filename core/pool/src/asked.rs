@@ -1,13 +1,17 @@
-//! [`Patient`]: a peer that is waited for, but not for ever. What takes too long has failed, as if the connection were
-//! lost: whoever serves others must get what it has lent them back.
+//! [`Asked`]: a peer as a gateway asks it. It is waited for, but not for ever: what takes too long has failed, as if the
+//! connection were lost, for whoever serves others must get what it has lent them back. And where clients reach a repository
+//! through the gateway alone, the location log learns what it stored and what it removed before they are told (annex-p2p §7.4,
+//! §7.5); a cluster does that for its nodes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use runtime::{Runtime, reached};
 
+use crate::cluster::located::{Located, News, record_all};
 use crate::key::Key;
 use crate::message::AssociatedFile;
 use crate::peer::{Download, Lock, Offer, Outcome, Peer, PeerError, Upload, Verdict};
@@ -16,9 +20,10 @@ use crate::version::Version;
 
 /// A peer each of whose answers, and each step on the way to one, must come in time. A lock is held for as long as its
 /// holder wants.
-pub struct Patient {
+pub struct Asked {
     peer: Box<dyn Peer>,
     patience: Patience,
+    log: Option<Arc<dyn Located>>,
 }
 
 #[derive(Clone)]
@@ -32,27 +37,56 @@ struct Patience {
 struct Begun<T> {
     what: T,
     patience: Patience,
+    entry: Option<Entry>,
 }
 
-impl Patient {
+/// What the log is to learn of an object: who has it, or has it no more.
+struct Entry {
+    log: Arc<dyn Located>,
+    key: Key,
+    repository: Uuid,
+    news: News,
+}
+
+impl Asked {
     /// A peer that may take `length` for each step of a request.
-    pub fn new(runtime: Runtime, length: Duration, peer: Box<dyn Peer>) -> Patient {
+    pub fn new(runtime: Runtime, length: Duration, peer: Box<dyn Peer>) -> Asked {
         let uuid = peer.uuid().clone();
-        Patient { peer, patience: Patience { runtime, length, uuid } }
+        Asked { peer, patience: Patience { runtime, length, uuid }, log: None }
+    }
+
+    /// Has a log learn of the peer's answers. A peer that is a cluster is in no log; what it names is.
+    pub fn logged(self, log: Arc<dyn Located>) -> Asked {
+        Asked { log: Some(log), ..self }
+    }
+
+    fn entry(&self, key: &Key, news: impl FnOnce(&dyn Located) -> News) -> Option<Entry> {
+        let log = self.log.clone()?;
+        let news = news(&*log);
+        Some(Entry { log, key: key.clone(), repository: self.patience.uuid.clone(), news })
+    }
+}
+
+impl Entry {
+    async fn write(entry: Option<Entry>, done: bool, also: &BTreeSet<Uuid>) -> Result<(), PeerError> {
+        let Some(Entry { log, key, repository, news }) = entry else { return Ok(()) };
+        let itself = done.then_some(&repository);
+        let repositories = also.iter().chain(itself).cloned().collect();
+        record_all(&*log, &key, &repositories, news).await
     }
 }
 
 impl Patience {
     async fn wait<T>(&self, answer: impl Future<Output = Result<T, PeerError>>) -> Result<T, PeerError> {
         self.runtime.timeout(self.length, answer).await.unwrap_or_else(|_| {
-            reached!("patient: a peer does not answer in time");
+            reached!("asked: a peer does not answer in time");
             Err(PeerError::Lost { uuid: self.uuid.clone(), why: "it did not answer in time".into() })
         })
     }
 }
 
 #[async_trait]
-impl Peer for Patient {
+impl Peer for Asked {
     fn uuid(&self) -> &Uuid {
         self.peer.uuid()
     }
@@ -68,11 +102,14 @@ impl Peer for Patient {
     async fn lock<'a>(&'a mut self, key: &Key) -> Result<Option<Box<dyn Lock + 'a>>, PeerError> {
         let locked = self.patience.wait(self.peer.lock(key)).await?;
         let patience = self.patience.clone();
-        Ok(locked.map(|what| -> Box<dyn Lock> { Box::new(Begun { what, patience }) }))
+        Ok(locked.map(|what| -> Box<dyn Lock> { Box::new(Begun { what, patience, entry: None }) }))
     }
 
     async fn remove(&mut self, key: &Key, before: Option<i64>) -> Result<Outcome, PeerError> {
-        self.patience.wait(self.peer.remove(key, before)).await
+        let entry = self.entry(key, |log| News::Removed { since: log.moment() });
+        let outcome = self.patience.wait(self.peer.remove(key, before)).await?;
+        Entry::write(entry, outcome.done, &outcome.also).await?;
+        Ok(outcome)
     }
 
     async fn timestamp(&mut self) -> Result<i64, PeerError> {
@@ -86,14 +123,18 @@ impl Peer for Patient {
         key: &Key,
     ) -> Result<Box<dyn Download + 'a>, PeerError> {
         let what = self.patience.wait(self.peer.get(offset, file, key)).await?;
-        Ok(Box::new(Begun { what, patience: self.patience.clone() }))
+        Ok(Box::new(Begun { what, patience: self.patience.clone(), entry: None }))
     }
 
     async fn put<'a>(&'a mut self, file: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
+        let entry = self.entry(key, |_| News::Present);
         Ok(match self.patience.wait(self.peer.put(file, key)).await? {
-            Offer::AlreadyHave(also) => Offer::AlreadyHave(also),
+            Offer::AlreadyHave(also) => {
+                Entry::write(entry, true, &also).await?;
+                Offer::AlreadyHave(also)
+            }
             Offer::From(offset, what) => {
-                Offer::From(offset, Box::new(Begun { what, patience: self.patience.clone() }))
+                Offer::From(offset, Box::new(Begun { what, patience: self.patience.clone(), entry }))
             }
         })
     }
@@ -141,11 +182,15 @@ impl Upload for Begun<Box<dyn Upload + '_>> {
     }
 
     async fn finish(self: Box<Self>, verdict: Verdict) -> Result<Outcome, PeerError> {
-        self.patience.wait(self.what.finish(verdict)).await
+        let outcome = self.patience.wait(self.what.finish(verdict)).await?;
+        Entry::write(self.entry, outcome.done, &outcome.also).await?;
+        Ok(outcome)
     }
 
     async fn is_present(self: Box<Self>) -> Result<Outcome, PeerError> {
-        self.patience.wait(self.what.is_present()).await
+        let outcome = self.patience.wait(self.what.is_present()).await?;
+        Entry::write(self.entry, outcome.done, &outcome.also).await?;
+        Ok(outcome)
     }
 
     async fn withdraw(self: Box<Self>) -> Result<(), PeerError> {
