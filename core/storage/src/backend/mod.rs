@@ -38,14 +38,28 @@ pub trait Backend: Send + Sync {
         Ok(self.list(index).await?.into_keys().collect())
     }
 
+    /// What an allocation asks first: whether anything has a name in the file, and if not, how much room there is.
+    async fn glance(&self, index: StorageIndex) -> Result<Glance, BackendError> {
+        Ok(match self.names(index).await?.is_empty() {
+            true => Glance::Nothing { available: self.available_space().await? },
+            false => Glance::Something,
+        })
+    }
+
     /// Everything that is kept under a prefix: for each of its [`files`](Backend::files) what [`list`](Backend::list) tells,
     /// or why it does not. For one who looks for files that need a closer look: nobody holds their locks.
     async fn survey(&self, prefix: Prefix) -> Result<Survey, BackendError> {
+        let files = self.files(prefix).await?;
+        Ok(self.survey_files(files.into_iter().collect()).await)
+    }
+
+    /// For each of these files what [`list`](Backend::list) tells, or why it does not.
+    async fn survey_files(&self, files: Vec<StorageIndex>) -> Survey {
         let mut survey = Survey::new();
-        for index in self.files(prefix).await? {
+        for index in files {
             survey.insert(index, self.list(index).await);
         }
-        Ok(survey)
+        survey
     }
 
     /// The data `[offset, offset + length)` of a sound share, cut at its end.
@@ -78,6 +92,18 @@ pub trait Backend: Send + Sync {
 
     /// Bytes that can still be written; none when there is no telling.
     async fn available_space(&self) -> Result<Option<u64>, BackendError>;
+}
+
+/// What a [`glance`](Backend::glance) shows of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glance {
+    /// There are names.
+    Something,
+    /// There are none.
+    Nothing {
+        /// As [`Backend::available_space`] tells.
+        available: Option<u64>,
+    },
 }
 
 /// What is kept under a prefix, by file.

@@ -37,7 +37,12 @@ pub(super) async fn crawl(
         }
     };
     state.found.counts.files += seen.files;
-    for files in seen.due.chunks(AT_A_TIME) {
+    let (known, new) = seen.due.iter().partition(|index| has_rows(&seen.snapshot.rows, **index));
+    let (mut known, new): (Vec<_>, Vec<_>) = (known, new);
+    for files in new.chunks(AT_A_TIME) {
+        known.extend(adopt(server, files, &seen.snapshot.rows, state).await?);
+    }
+    for files in known.chunks(AT_A_TIME) {
         reconcile(server, files, &seen.snapshot.rows, state).await?;
     }
     // What was read before still holds if nothing had to be done.
@@ -130,6 +135,33 @@ async fn expire(server: &Shared, prefix: Prefix, state: &mut State) -> Result<u6
         write.end_leases(prefix, &|kind, lease| policy.is_over(kind, lease.renewed, lease.expires, now))
     });
     expire.await
+}
+
+fn has_rows(rows: &BTreeMap<ShareId, Row>, index: StorageIndex) -> bool {
+    let [first, last] = [0, ShareNumber::MAX].map(|share| ShareId { index, share });
+    rows.range(first..=last).next().is_some()
+}
+
+/// Adopts files of which the database knows nothing, in one transaction. Gives those that need a closer look after all.
+async fn adopt(
+    server: &Arc<Shared>,
+    files: &[StorageIndex],
+    rows: &BTreeMap<ShareId, Row>,
+    state: &mut State,
+) -> Result<Vec<StorageIndex>, DatabaseError> {
+    let (shared, all) = (server.clone(), files.to_vec());
+    // A task of its own: should it panic, the crawler goes on.
+    let adopted = server.operations.start("adopt files", async move { shared.adopt_files(all).await });
+    let adopted = match adopted.await {
+        Ok(Ok(adopted)) => adopted,
+        // What is wrong with one is no reason to give up the others.
+        Ok(Err(_)) | Err(_) => return Ok(files.to_vec()),
+    };
+    let left = files.iter().filter(|index| !adopted.contains_key(index)).copied().collect();
+    for (index, findings) in adopted {
+        conclude(server, index, Ok(findings), rows, state).await?;
+    }
+    Ok(left)
 }
 
 /// Reconciles files, all at a time: they share commits. An error concludes nothing.
