@@ -93,14 +93,15 @@ async fn see(server: &Arc<Shared>, prefix: Prefix, state: &mut State) -> Result<
         forget_what_is_not_listed(server, prefix).await?;
     }
     let snapshot = Snapshot::read(server, prefix).await?;
-    let survey = server.backend.survey(prefix).await?;
+    let known: BTreeSet<_> = snapshot.rows.keys().map(|id| id.index).collect();
+    let (survey, others) = server.backend.survey(prefix, known.clone()).await?;
     let collects = server.config.expire.enabled;
-    let mut files: BTreeSet<_> = survey.keys().copied().collect();
+    let mut files = known;
+    files.extend(survey.keys().chain(&others));
     // Shares that have a row and agree with it.
     let mut agree = BTreeSet::new();
-    let mut due = BTreeSet::new();
+    let mut due = others;
     for (id, row) in &snapshot.rows {
-        files.insert(id.index);
         let body = match survey.get(&id.index) {
             Some(Ok(bodies)) => bodies.get(&id.share),
             Some(Err(_)) | None => None,

@@ -190,7 +190,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Opens the database and nothing else: no recovery, no crawler. For one crawl, or one repair.
+    /// Opens the database and nothing else: no recovery, no crawler, and no upload is given up because it is idle. For one
+    /// crawl, or one repair.
     pub async fn open(runtime: Runtime, setup: Setup) -> Result<Server, StartError> {
         let path = setup.state.join("leasedb.redb");
         let opened = Database::open(runtime.clone(), &path, setup.config.sync).await?;

@@ -29,7 +29,7 @@ use runtime::files::{FileKind, Head, OpenMode};
 use runtime::{JobLost, Runtime};
 use tokio::sync::oneshot;
 
-use super::{Backend, BackendError, Body, Glance, Incoming, SlotChange, Survey, WriteEnabler};
+use super::{Backend, BackendError, Body, Glance, Incoming, SlotChange, Survey, Then, WriteEnabler};
 use crate::container::immutable::MAX_SHARE;
 use crate::container::{Container, Header, mutable};
 use crate::error::{Flaw, StorageError};
@@ -80,7 +80,18 @@ impl Disk {
         Ok(self.runtime.blocking(kind, move || job(&place)).await.map_err(StorageError::from).flatten()?)
     }
 
-    /// The same, about one share.
+    /// Starts disk work as a job, which does `then` with its result.
+    fn job_and_then<T: 'static>(
+        &self,
+        kind: &'static str,
+        then: Then<T>,
+        job: impl FnOnce(&Place) -> Result<T, StorageError> + Send + 'static,
+    ) {
+        let place = self.place.clone();
+        self.runtime.start_blocking(kind, move || then(job(&place).map_err(BackendError::from)));
+    }
+
+    /// The same as a [`job`](Self::job), about one share.
     async fn share_job<T: Send + 'static>(
         &self,
         kind: &'static str,
@@ -107,30 +118,35 @@ impl Backend for Disk {
         self.job("list shares", move |place| bodies(place, &index)).await
     }
 
-    async fn names(&self, index: StorageIndex) -> Result<BTreeSet<ShareNumber>, BackendError> {
-        self.job("list names", move |place| place.numbers(&index)).await
+    async fn names(&self, index: StorageIndex, then: Then<BTreeSet<ShareNumber>>) {
+        self.job_and_then("list names", then, move |place| place.numbers(&index));
     }
 
-    async fn glance(&self, index: StorageIndex) -> Result<Glance, BackendError> {
-        self.job("glance at shares", move |place| {
+    async fn glance(&self, index: StorageIndex, then: Then<Glance>) {
+        self.job_and_then("glance at shares", then, move |place| {
             Ok(match place.numbers(&index)?.is_empty() {
                 true => Glance::Nothing { available: Some(place.available_space()?) },
                 false => Glance::Something,
             })
-        })
-        .await
+        });
     }
 
     /// A job or two, so that a crawl costs little more than its system calls.
-    async fn survey(&self, prefix: Prefix) -> Result<Survey, BackendError> {
+    async fn survey(
+        &self,
+        prefix: Prefix,
+        known: BTreeSet<StorageIndex>,
+    ) -> Result<(Survey, BTreeSet<StorageIndex>), BackendError> {
         let begun = self.job("survey prefix", move |place| {
-            let mut files: Vec<_> = place.indexes(prefix)?.into_iter().collect();
+            let all = place.indexes(prefix)?;
+            let others = all.difference(&known).copied().collect();
+            let mut files: Vec<_> = all.intersection(&known).copied().collect();
             let rest = files.split_off(files.len().min(SURVEYED_AT_ONCE));
-            Ok((survey(place, &files), rest))
+            Ok((survey(place, &files), rest, others))
         });
-        let (mut found, rest) = begun.await?;
+        let (mut found, rest, others) = begun.await?;
         found.extend(self.survey_files(rest).await);
-        Ok(found)
+        Ok((found, others))
     }
 
     async fn survey_files(&self, files: Vec<StorageIndex>) -> Survey {
