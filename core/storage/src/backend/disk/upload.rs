@@ -19,7 +19,8 @@ pub(super) struct Upload {
     disk: Disk,
     id: ShareId,
     size: u64,
-    /// The container, until the upload is over. One in a file is locked in jobs only.
+    /// The container, until the upload is over. One in a file is locked in jobs only; one in memory for a moment, unless it
+    /// is being published.
     container: Arc<Mutex<Option<Filling>>>,
     /// What the container is in, if that is memory.
     memory: Option<MemoryFile>,
@@ -42,50 +43,46 @@ impl Upload {
         Ok(Upload { disk: disk.clone(), id, size, container: Arc::new(Mutex::new(Some(container))), memory })
     }
 
-    /// Does something with the container: at once if it is in memory, else in a job.
-    async fn with_container<T: Send + 'static>(
+    async fn job<T: Send + 'static>(
         &self,
         kind: &'static str,
-        work: impl FnOnce(&mut Option<Filling>) -> Result<T, StorageError> + Send + 'static,
+        job: impl FnOnce(&Place, &mut Option<Filling>) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, BackendError> {
-        if self.memory.is_some() {
-            return work(&mut lock(&self.container)).map_err(|error| error.about(self.id));
-        }
         let container = self.container.clone();
-        self.disk.share_job(kind, self.id, move |_| work(&mut lock(&container))).await
+        self.disk.share_job(kind, self.id, move |place| job(place, &mut lock(&container))).await
     }
 }
 
 #[async_trait]
 impl Incoming for Upload {
     async fn write(&self, offset: u64, bytes: Bytes) -> Result<Progress, BackendError> {
-        self.with_container("write share", move |container| {
+        let write = move |container: &mut Option<Filling>| {
             container.as_mut().ok_or(StorageError::UploadOver)?.write(offset, &bytes)
-        })
-        .await
+        };
+        match self.memory {
+            Some(_) => write(&mut lock(&self.container)).map_err(|error| error.about(self.id)),
+            None => self.job("write share", move |_, container| write(container)).await,
+        }
     }
 
     async fn publish(&self) -> Result<u64, BackendError> {
-        let (id, used) = (self.id, HEADER + self.size);
-        let (container, memory) = (self.container.clone(), self.memory.clone());
-        let publish = move |place: &Place| {
-            let mut container = lock(&container);
+        let (id, used, memory) = (self.id, HEADER + self.size, self.memory.clone());
+        self.job("publish share", move |place, container| {
             container.as_ref().ok_or(StorageError::UploadOver)?.sync()?;
             // From here on the file may have its name. After an error nobody knows, and nothing more is written.
             *container = None;
-            drop(container);
             if let Some(memory) = memory {
                 reached!("storage: a small share goes from memory to the disk");
                 place.write_whole(id, &memory.into_bytes())?;
             }
             place.publish(id)?;
             Ok(used)
-        };
-        self.disk.share_job("publish share", id, publish).await
+        })
+        .await
     }
 
     async fn settle(&self) {
-        let settled = self.with_container("settle share", |container| {
+        let settled = self.job("settle share", |_, container| {
             *container = None;
             Ok(())
         });
