@@ -29,6 +29,14 @@ pub trait Files: Send + Sync {
     /// Makes a directory and its missing parents. It is no error if it is there.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
 
+    /// Makes a directory in one that is there: `NotFound` when it is not. It is no error if it is there itself.
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        if let Some(parent) = dir.parent() {
+            self.kind(parent)?;
+        }
+        self.create_dir_all(dir)
+    }
+
     /// Removes a file.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use protocol::server::ShareNumber;
 use protocol::{StorageIndex, base32};
 
-use crate::share::Prefix;
+use crate::share::{Prefix, ShareId};
 
 /// `<prefix>/<storage index>` below `directory`.
 pub(crate) fn below(directory: PathBuf, index: &StorageIndex) -> PathBuf {
@@ -23,6 +23,12 @@ pub(crate) fn parse_prefix(name: &Path) -> Option<Prefix> {
 /// The storage index that a name spells.
 pub(crate) fn parse_index(name: &Path) -> Option<StorageIndex> {
     base32::decode_array(name.to_str()?).map(StorageIndex)
+}
+
+/// The share that the name of a file in `incoming` spells: `<storage index>.<share number>`.
+pub(crate) fn parse_incoming(name: &Path) -> Option<ShareId> {
+    let (index, share) = name.to_str()?.split_once('.')?;
+    Some(ShareId { index: parse_index(Path::new(index))?, share: parse_share(Path::new(share))? })
 }
 
 /// The share number that a name spells.

@@ -14,7 +14,9 @@ use tempfile::TempDir;
 
 const INDEX: StorageIndex = StorageIndex(*b"storage indexxxx");
 const SHARESET: &str = "shares/on/on2g64tbm5ssa2lomrsxq6dypa";
-const INCOMING: &str = "shares/incoming/on/on2g64tbm5ssa2lomrsxq6dypa";
+const INCOMING: &str = "shares/incoming/on2g64tbm5ssa2lomrsxq6dypa";
+/// Where Tahoe-LAFS keeps its own.
+const THEIR_INCOMING: &str = "shares/incoming/on/on2g64tbm5ssa2lomrsxq6dypa";
 
 const ENABLER: WriteEnabler = WriteEnabler { secret: [b'E'; 32], node: [b'N'; 20] };
 
@@ -32,6 +34,12 @@ impl Place {
         let root = TempDir::new().unwrap();
         let disk = Disk::open(RealWorld::runtime(), root.path()).await.unwrap();
         Place { root, disk }
+    }
+
+    /// One that keeps small shares in memory, and one that does not.
+    async fn both() -> [Place; 2] {
+        let Place { root, disk } = Place::new().await;
+        [Place::new().await, Place { root, disk: disk.with_small(0) }]
     }
 
     fn path(&self, below: &str) -> PathBuf {
@@ -80,9 +88,14 @@ fn everything_below(directory: &Path) -> Vec<PathBuf> {
 
 #[tokio::test]
 async fn an_immutable_share_is_published_whole_and_without_leases() {
-    let place = Place::new().await;
+    let [in_memory, on_disk] = Place::both().await;
+    publish_whole_and_without_leases(in_memory, &[]).await;
+    publish_whole_and_without_leases(on_disk, &[id(3)]).await;
+}
+
+async fn publish_whole_and_without_leases(place: Place, seen: &[ShareId]) {
     let incoming = place.disk.create(id(3), 10, 1).await.unwrap();
-    assert_eq!(place.disk.incoming().await.unwrap(), [id(3)].into());
+    assert_eq!(place.disk.incoming().await.unwrap(), seen.iter().copied().collect());
     let write = async |offset, bytes| incoming.write(offset, Bytes::from_static(bytes)).await;
     assert_eq!(write(6, b"6789").await, Ok(Progress { new: 4, complete: false }));
     assert_eq!(write(4, b"4567").await, Ok(Progress { new: 2, complete: false }));
@@ -115,7 +128,12 @@ async fn an_empty_share_can_be_completed() {
 
 #[tokio::test]
 async fn a_settled_upload_takes_nothing_more_and_is_deleted_without_trace() {
-    let place = Place::new().await;
+    for place in Place::both().await {
+        settle_and_delete(place).await;
+    }
+}
+
+async fn settle_and_delete(place: Place) {
     let before = everything_below(place.root.path());
     let incoming = place.disk.create(id(0), 4, 1).await.unwrap();
     incoming.write(0, Bytes::from_static(b"data")).await.unwrap();
@@ -123,8 +141,6 @@ async fn a_settled_upload_takes_nothing_more_and_is_deleted_without_trace() {
     assert!(matches!(incoming.publish().await, Err(BackendError::Refused(_))));
     assert!(matches!(incoming.write(0, Bytes::from_static(b"d")).await, Err(BackendError::Refused(_))));
     place.disk.delete(id(0), 1).await.unwrap();
-    assert!(!place.path(INCOMING).exists());
-    fs::remove_dir(place.path("shares/incoming/on")).unwrap();
     assert_eq!(everything_below(place.root.path()), before);
 }
 
@@ -134,8 +150,10 @@ async fn deleting_removes_one_share_and_no_other() {
     for share in [1, 10, 11] {
         place.upload(share, b"data").await;
     }
-    fs::create_dir_all(place.path(INCOMING)).unwrap();
-    fs::write(place.path(INCOMING).join("1"), b"half").unwrap();
+    fs::create_dir_all(place.path(THEIR_INCOMING)).unwrap();
+    fs::write(place.path(THEIR_INCOMING).join("1"), b"half").unwrap();
+    fs::write(place.path(INCOMING).with_extension("1"), b"half").unwrap();
+    assert_eq!(place.disk.incoming().await.unwrap(), [id(1)].into());
     place.disk.delete(id(1), 1).await.unwrap();
     place.disk.delete(id(1), 1).await.unwrap();
     assert_eq!(place.disk.list(INDEX).await.unwrap().into_keys().collect::<Vec<_>>(), [10, 11]);
@@ -149,11 +167,14 @@ async fn deleting_removes_one_share_and_no_other() {
 
 #[tokio::test]
 async fn what_is_incoming_is_discarded_alone() {
-    let place = Place::new().await;
+    let [_, place] = Place::both().await;
     place.upload(0, b"data").await;
     // A power failure may leave one file under both names.
-    fs::create_dir_all(place.path(INCOMING)).unwrap();
-    fs::hard_link(place.path(SHARESET).join("0"), place.path(INCOMING).join("0")).unwrap();
+    fs::hard_link(place.path(SHARESET).join("0"), place.path(INCOMING).with_extension("0")).unwrap();
+    fs::create_dir_all(place.path(THEIR_INCOMING)).unwrap();
+    fs::write(place.path(THEIR_INCOMING).join("7"), b"half").unwrap();
+    assert_eq!(place.disk.incoming().await.unwrap(), [id(0), id(7)].into());
+    place.disk.discard(id(7)).await.unwrap();
     let incoming = place.disk.create(id(0), 4, 1).await.unwrap();
     incoming.write(0, Bytes::from_static(b"DATA")).await.unwrap();
     assert_eq!(place.disk.read(id(0), 0, 4).await.unwrap(), b"data"[..]);
@@ -184,12 +205,12 @@ async fn a_mutable_share_is_made_and_changed() {
     assert_eq!(place.disk.read(id(2), 1, 99).await.unwrap(), b"B123"[..]);
     assert_eq!(place.change(2, &[], Some(0)).await, 468 + 4);
     assert_eq!(place.change(7, &[], None).await, 472);
-    assert!(!place.path(INCOMING).exists());
+    assert_eq!(place.disk.incoming().await.unwrap(), [].into());
 
     let far =
         SlotChange { enabler: ENABLER, writes: vec![(u64::MAX, Bytes::from_static(b"x"))], new_length: None };
     assert!(matches!(place.disk.change(id(2), far, 1).await, Err(BackendError::Refused(_))));
-    assert!(!place.path(INCOMING).exists());
+    assert_eq!(place.disk.incoming().await.unwrap(), [].into());
     assert_eq!(place.file(2).len(), 472);
 
     place.upload(9, b"data").await;

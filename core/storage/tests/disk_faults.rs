@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 const INDEX: StorageIndex = StorageIndex(*b"storage indexxxx");
 const SHARESET: &str = "shares/on/on2g64tbm5ssa2lomrsxq6dypa";
-const INCOMING: &str = "shares/incoming/on/on2g64tbm5ssa2lomrsxq6dypa";
+const INCOMING: &str = "shares/incoming/on2g64tbm5ssa2lomrsxq6dypa";
 
 /// A real disk that notes what is asked of it, and fails after a number of operations.
 #[derive(Clone)]
@@ -188,6 +188,13 @@ impl Place {
         self.shaky.state.lock().unwrap().0.clone()
     }
 
+    /// The same as an [`Self::upload`] of share 0, in a file from the beginning.
+    async fn upload_to(&self, disk: &Disk, bytes: &'static [u8]) -> Result<(), BackendError> {
+        let incoming = disk.create(id(0), bytes.len() as u64, 1).await?;
+        incoming.write(0, Bytes::from_static(bytes)).await?;
+        incoming.publish().await.map(drop)
+    }
+
     async fn upload(&self, share: u32, bytes: &'static [u8]) -> Result<u64, BackendError> {
         let incoming = self.disk.create(id(share), bytes.len() as u64, 1).await?;
         incoming.write(0, Bytes::from_static(bytes)).await?;
@@ -224,16 +231,17 @@ async fn cut_off_at_any_operation_it_is_the_old_or_the_new() {
     #[derive(Clone, Copy, PartialEq, Debug)]
     enum Work {
         Upload,
+        UploadPieces,
         Make,
         Change,
         Delete,
     }
-    for work in [Work::Upload, Work::Make, Work::Change, Work::Delete] {
+    for work in [Work::Upload, Work::UploadPieces, Work::Make, Work::Change, Work::Delete] {
         for operations in 0.. {
             let place = Place::new().await;
             place.upload(1, b"sibling").await.unwrap();
             let old = match work {
-                Work::Upload | Work::Make => None,
+                Work::Upload | Work::UploadPieces | Work::Make => None,
                 Work::Change | Work::Delete => {
                     place.change(0, b"old").await.unwrap();
                     Some(Bytes::from_static(b"old"))
@@ -242,6 +250,7 @@ async fn cut_off_at_any_operation_it_is_the_old_or_the_new() {
             let new = (work != Work::Delete).then(|| Bytes::from_static(b"newer"));
             let attempt = async || match work {
                 Work::Upload => place.upload(0, b"newer").await.map(|_| ()),
+                Work::UploadPieces => place.upload_to(&place.disk.clone().with_small(0), b"newer").await,
                 Work::Make | Work::Change => place.change(0, b"newer").await.map(|_| ()),
                 Work::Delete => place.disk.delete(id(0), 1).await,
             };
@@ -273,7 +282,7 @@ async fn a_failing_disk_is_an_error_and_no_absence() {
     let place = Place::new().await;
     place.upload(0, b"data").await.unwrap();
     place.change(1, b"data").await.unwrap();
-    drop(place.disk.create(id(2), 9, 1).await.unwrap());
+    drop(place.disk.clone().with_small(0).create(id(2), 9, 1).await.unwrap());
     let list = place.disk.list(INDEX).await.unwrap();
     assert_eq!(list[&0], Body::Immutable { size: 4, used: 16 });
     for operations in 0..12 {
@@ -323,7 +332,7 @@ async fn bytes_are_durable_before_the_name_and_the_name_before_the_answer() {
             true => place.upload(0, b"data").await.unwrap(),
             false => place.change(1, b"data").await.unwrap(),
         };
-        let (log, name) = (place.log(), format!("{INCOMING}/{}", u32::from(!make)));
+        let (log, name) = (place.log(), format!("{INCOMING}.{}", u32::from(!make)));
         let renamed = at(&log, &format!("rename {name}"));
         let before =
             [format!("sync_data {name}"), "kind shares/on".to_owned(), format!("create_dir_all {SHARESET}")];
@@ -337,13 +346,13 @@ async fn bytes_are_durable_before_the_name_and_the_name_before_the_answer() {
     place.heal();
     place.upload(0, b"data").await.unwrap();
     let log = place.log();
-    let renamed = at(&log, &format!("rename {INCOMING}/0"));
+    let renamed = at(&log, &format!("rename {INCOMING}.0"));
     durable_after(&log, renamed, &[SHARESET, "shares/on", "shares"]);
-    drop(place.disk.create(id(0), 9, 1).await.unwrap());
+    drop(place.disk.clone().with_small(0).create(id(0), 9, 1).await.unwrap());
     place.heal();
     place.disk.delete(id(0), 1).await.unwrap();
     let log = place.log();
-    durable_after(&log, at(&log, &format!("remove_file {INCOMING}/0")), &[INCOMING]);
+    durable_after(&log, at(&log, &format!("remove_file {INCOMING}.0")), &["shares/incoming"]);
     durable_after(&log, at(&log, &format!("remove_file {SHARESET}/0")), &[SHARESET]);
     // The first attempt may have removed it, and have died before it was durable.
     place.heal();

@@ -118,7 +118,7 @@ impl Menu {
     /// Draws a case.
     pub fn draw(&self, dice: &mut Dice) -> (StorageWorkload, Vec<Fault>, Knobs) {
         let patient = dice.chance(self.patience, 8);
-        let server = self.server(dice, patient);
+        let mut server = self.server(dice, patient);
         let mut scene = Scene::draw(dice, self, &server, patient);
         let clients: Vec<_> =
             (0..dice.weighted(&[(3, 1), (4, 2), (2, 3)]).to_owned()).map(|_| scene.client(dice)).collect();
@@ -126,6 +126,9 @@ impl Menu {
         let finale = *dice.weighted(&[(6, Finale::Plain), (2, Finale::Again), (1, Finale::Rebuild)]);
         let faults = self.faults(dice, &clients, server.cloud.is_some(), server.lazy_sync);
         let job_us = *dice.weighted(&[(3, 0), (1, 100), (1, 5_000)]);
+        if server.cloud.is_none() {
+            server.in_memory = *dice.pick(&[0, 400, 1 << 16]);
+        }
         (StorageWorkload { server, clients, operator, finale }, faults, Knobs { job_us })
     }
 
@@ -149,6 +152,7 @@ impl Menu {
         };
         ServerPlan {
             cloud,
+            in_memory: 0,
             lazy_sync: dice.chance(1, 6),
             expiry: if dice.chance(self.expiry, 8) { expiry } else { Expiry::Never },
             crawl_after_s: *dice.pick(if self.crawls > 0 { &[30, 60, 600] } else { &[1, 10, 600] }),

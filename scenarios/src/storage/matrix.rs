@@ -31,6 +31,8 @@ pub struct MatrixScenario {
 const CHUNK: u64 = 500;
 /// Bytes of a share.
 const SIZE: u64 = 1200;
+/// Bytes of a share that is in memory, on a disk, until it is published.
+const SMALL: u64 = 300;
 /// Milliseconds of a day.
 const DAY_MS: u64 = DAY * 1000;
 /// How many operations a run has, roughly: where a sweep crashes one.
@@ -50,6 +52,7 @@ impl MatrixScenario {
             |text, length, test| Step { file: 2, shares: vec![0], text, length, test, ..step(What::Write) };
         let steps = vec![
             upload(0, End::Close),
+            Step { length: SMALL, pieces: 2, ..upload(6, End::Close) },
             Step { shares: vec![1, 10], ..upload(1, End::Close) },
             upload(2, End::Abort),
             upload(3, End::LateAbort),
@@ -70,6 +73,7 @@ impl MatrixScenario {
         StorageWorkload {
             server: ServerPlan {
                 cloud: self.cloud.then_some(CHUNK),
+                in_memory: if self.cloud { 0 } else { CHUNK },
                 expiry: Expiry::Age,
                 crawl_after_s: DAY,
                 crawl_every_s: 20 * DAY,

@@ -364,7 +364,10 @@ impl Stage {
                     Arc::new(Cloud::new(runtime.clone(), Arc::new(store.watched(seen.clone())), chunk))
                 }
                 _ => Arc::new(
-                    Disk::open(runtime.clone(), Path::new(STATE)).await.map_err(|error| error.to_string())?,
+                    Disk::open(runtime.clone(), Path::new(STATE))
+                        .await
+                        .map_err(|error| error.to_string())?
+                        .with_small(plan.in_memory),
                 ),
             };
             let setup = Setup {

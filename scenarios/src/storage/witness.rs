@@ -246,13 +246,17 @@ impl Backend for Watched {
     }
 
     /// The backend's own, and then one call more for each file: any of them may be slow, or fail.
-    async fn survey(&self, prefix: Prefix) -> Result<Survey, BackendError> {
-        let surveyed = self.watch.carry_out(self.backend.survey(prefix)).await?;
+    async fn survey(
+        &self,
+        prefix: Prefix,
+        known: BTreeSet<StorageIndex>,
+    ) -> Result<(Survey, BTreeSet<StorageIndex>), BackendError> {
+        let (surveyed, others) = self.watch.carry_out(self.backend.survey(prefix, known)).await?;
         let mut survey = Survey::new();
         for (index, bodies) in surveyed {
             survey.insert(index, self.watch.carry_out(std::future::ready(bodies)).await);
         }
-        Ok(survey)
+        Ok((survey, others))
     }
 
     async fn read(&self, id: ShareId, offset: u64, length: u64) -> Result<Bytes, BackendError> {

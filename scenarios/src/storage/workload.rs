@@ -33,6 +33,9 @@ pub struct ServerPlan {
     /// Shares are objects of a store, of chunks of so many bytes; files of a disk, when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cloud: Option<u64>,
+    /// On a disk, containers of up to so many bytes are in memory until they are published.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub in_memory: u64,
     /// Committed transactions may be on the disk some time later.
     #[serde(skip_serializing_if = "is_false")]
     pub lazy_sync: bool,
@@ -66,6 +69,7 @@ impl Default for ServerPlan {
     fn default() -> Self {
         ServerPlan {
             cloud: None,
+            in_memory: 0,
             lazy_sync: false,
             expiry: Expiry::Never,
             crawl_after_s: 600,

@@ -33,19 +33,44 @@ pub trait Backend: Send + Sync {
     /// are not published yet are not among them, if the backend keeps those apart. All of them, or an error.
     async fn list(&self, index: StorageIndex) -> Result<BTreeMap<ShareNumber, Body>, BackendError>;
 
-    /// The numbers of what [`list`](Backend::list) tells, without a look at it: what has a name need be no share.
-    async fn names(&self, index: StorageIndex) -> Result<BTreeSet<ShareNumber>, BackendError> {
-        Ok(self.list(index).await?.into_keys().collect())
+    /// Tells `then` the numbers of what [`list`](Backend::list) tells, without a look at it: what has a name need be no share.
+    /// `then` is called where the answer is known, so that no task need be woken for what can go on in a job.
+    async fn names(&self, index: StorageIndex, then: Then<BTreeSet<ShareNumber>>) {
+        then(self.list(index).await.map(|bodies| bodies.into_keys().collect()));
     }
 
-    /// Everything that is kept under a prefix: for each of its [`files`](Backend::files) what [`list`](Backend::list) tells,
-    /// or why it does not. For one who looks for files that need a closer look: nobody holds their locks.
-    async fn survey(&self, prefix: Prefix) -> Result<Survey, BackendError> {
+    /// Tells `then`, as [`names`](Backend::names) does, whether anything has a name in the file, and if not, how much room
+    /// there is: what an allocation asks first.
+    async fn glance(&self, index: StorageIndex, then: Then<Glance>) {
+        let glance = async {
+            Ok(match self.list(index).await?.is_empty() {
+                true => Glance::Nothing { available: self.available_space().await? },
+                false => Glance::Something,
+            })
+        };
+        then(glance.await);
+    }
+
+    /// Everything that is kept under a prefix: for each of its [`files`](Backend::files) that is `known` what
+    /// [`list`](Backend::list) tells, or why it does not; and the others, unless it tells of these too. For one who looks for
+    /// files that need a closer look: nobody holds their locks.
+    async fn survey(
+        &self,
+        prefix: Prefix,
+        known: BTreeSet<StorageIndex>,
+    ) -> Result<(Survey, BTreeSet<StorageIndex>), BackendError> {
+        let (files, others) = self.files(prefix).await?.into_iter().partition(|index| known.contains(index));
+        let files: BTreeSet<_> = files;
+        Ok((self.survey_files(files.into_iter().collect()).await, others))
+    }
+
+    /// For each of these files what [`list`](Backend::list) tells, or why it does not.
+    async fn survey_files(&self, files: Vec<StorageIndex>) -> Survey {
         let mut survey = Survey::new();
-        for index in self.files(prefix).await? {
+        for index in files {
             survey.insert(index, self.list(index).await);
         }
-        Ok(survey)
+        survey
     }
 
     /// The data `[offset, offset + length)` of a sound share, cut at its end.
@@ -78,6 +103,21 @@ pub trait Backend: Send + Sync {
 
     /// Bytes that can still be written; none when there is no telling.
     async fn available_space(&self) -> Result<Option<u64>, BackendError>;
+}
+
+/// What is done with an answer.
+pub type Then<T> = Box<dyn FnOnce(Result<T, BackendError>) + Send>;
+
+/// What a [`glance`](Backend::glance) shows of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glance {
+    /// There are names.
+    Something,
+    /// There are none.
+    Nothing {
+        /// As [`Backend::available_space`] tells.
+        available: Option<u64>,
+    },
 }
 
 /// What is kept under a prefix, by file.

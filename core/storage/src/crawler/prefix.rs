@@ -37,7 +37,12 @@ pub(super) async fn crawl(
         }
     };
     state.found.counts.files += seen.files;
-    for files in seen.due.chunks(AT_A_TIME) {
+    let (known, new) = seen.due.iter().partition(|index| has_rows(&seen.snapshot.rows, **index));
+    let (mut known, new): (Vec<_>, Vec<_>) = (known, new);
+    for files in new.chunks(AT_A_TIME) {
+        known.extend(adopt(server, files, &seen.snapshot.rows, state).await?);
+    }
+    for files in known.chunks(AT_A_TIME) {
         reconcile(server, files, &seen.snapshot.rows, state).await?;
     }
     // What was read before still holds if nothing had to be done.
@@ -88,14 +93,15 @@ async fn see(server: &Arc<Shared>, prefix: Prefix, state: &mut State) -> Result<
         forget_what_is_not_listed(server, prefix).await?;
     }
     let snapshot = Snapshot::read(server, prefix).await?;
-    let survey = server.backend.survey(prefix).await?;
+    let known: BTreeSet<_> = snapshot.rows.keys().map(|id| id.index).collect();
+    let (survey, others) = server.backend.survey(prefix, known.clone()).await?;
     let collects = server.config.expire.enabled;
-    let mut files: BTreeSet<_> = survey.keys().copied().collect();
+    let mut files = known;
+    files.extend(survey.keys().chain(&others));
     // Shares that have a row and agree with it.
     let mut agree = BTreeSet::new();
-    let mut due = BTreeSet::new();
+    let mut due = others;
     for (id, row) in &snapshot.rows {
-        files.insert(id.index);
         let body = match survey.get(&id.index) {
             Some(Ok(bodies)) => bodies.get(&id.share),
             Some(Err(_)) | None => None,
@@ -130,6 +136,33 @@ async fn expire(server: &Shared, prefix: Prefix, state: &mut State) -> Result<u6
         write.end_leases(prefix, &|kind, lease| policy.is_over(kind, lease.renewed, lease.expires, now))
     });
     expire.await
+}
+
+fn has_rows(rows: &BTreeMap<ShareId, Row>, index: StorageIndex) -> bool {
+    let [first, last] = [0, ShareNumber::MAX].map(|share| ShareId { index, share });
+    rows.range(first..=last).next().is_some()
+}
+
+/// Adopts files of which the database knows nothing, in one transaction. Gives those that need a closer look after all.
+async fn adopt(
+    server: &Arc<Shared>,
+    files: &[StorageIndex],
+    rows: &BTreeMap<ShareId, Row>,
+    state: &mut State,
+) -> Result<Vec<StorageIndex>, DatabaseError> {
+    let (shared, all) = (server.clone(), files.to_vec());
+    // A task of its own: should it panic, the crawler goes on.
+    let adopted = server.operations.start("adopt files", async move { shared.adopt_files(all).await });
+    let adopted = match adopted.await {
+        Ok(Ok(adopted)) => adopted,
+        // What is wrong with one is no reason to give up the others.
+        Ok(Err(_)) | Err(_) => return Ok(files.to_vec()),
+    };
+    let left = files.iter().filter(|index| !adopted.contains_key(index)).copied().collect();
+    for (index, findings) in adopted {
+        conclude(server, index, Ok(findings), rows, state).await?;
+    }
+    Ok(left)
 }
 
 /// Reconciles files, all at a time: they share commits. An error concludes nothing.

@@ -22,7 +22,7 @@ use super::records::{
 use super::{AccountId, DatabaseError, OpenError, closed, failed};
 
 /// Bytes of the database that are kept in memory, at the most.
-const CACHE: usize = 64 << 20;
+const CACHE: usize = 16 << 20;
 
 /// Epochs that are skipped when a database is opened: more than can be given in the time for which commits may be lost
 /// to a power failure. So none that was given before is given again, even when the counter fell back.

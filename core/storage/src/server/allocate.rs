@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use protocol::StorageIndex;
 use protocol::server::{Allocate, Allocated, ServerError, ShareNumber, ShareWriter};
 use runtime::{reached, relapse};
 
@@ -12,8 +13,8 @@ use super::reconcile::Sight;
 use super::shared::Shared;
 use super::upload::{Upload, Writer};
 use super::uploads::Promise;
-use crate::backend::Body;
-use crate::database::{Row, State};
+use crate::backend::{Body, Glance};
+use crate::database::{DatabaseError, Epoch, Refused, Row, State, Write};
 use crate::share::{Kind, ShareId};
 
 /// The most shares that one call may name: a file has no more.
@@ -21,6 +22,9 @@ pub(super) const MAX_SHARES: usize = 256;
 
 /// The largest share that a container can hold.
 pub(super) const MAX_SIZE: u64 = i64::MAX as u64 - (1 << 20);
+
+/// What a client writes the shares with that it was granted.
+type Writers = BTreeMap<ShareNumber, Box<dyn ShareWriter>>;
 
 impl Shared {
     /// Adopts what the backend has, renews the lease on it, and makes a place for each share that can have one.
@@ -32,6 +36,9 @@ impl Shared {
             )));
         }
         let held = self.lock(request.index).await;
+        if let Some(writers) = self.open_first_slots(&held, &request).await? {
+            return Ok(Allocated { already: BTreeSet::new(), writers });
+        }
         let sight = self.look(&held, Mode::Request).await?;
         if sight.rows.values().any(|row| row.kind == Kind::Mutable) {
             return Err(ServerError::Refused("the file is mutable".into()));
@@ -47,7 +54,7 @@ impl Shared {
             tracing::warn!(server = %self.id, index = %request.index, %error, "the leases could not be renewed");
         }
 
-        let mut writers = BTreeMap::new();
+        let mut writers = Writers::new();
         if !self.config.read_only && trouble.is_none() {
             let wanted = request.shares.iter().copied().filter(|share| !already.contains(share));
             let wanted = wanted.filter(|share| self.may_come(&sight, *share)).collect();
@@ -73,6 +80,37 @@ impl Shared {
         }
     }
 
+    /// Makes a place for each share that fits, if neither side knows anything of the file: the ordinary case, which takes
+    /// one look at the backend and one transaction. None when there is more to do.
+    async fn open_first_slots(
+        self: &Arc<Self>,
+        held: &Held,
+        request: &Allocate,
+    ) -> Result<Option<Writers>, ServerError> {
+        if self.config.read_only || relapse!("lease-A5") {
+            return Ok(None);
+        }
+        let index = request.index;
+        let (shared, wanted, size, now) = (self.clone(), request.shares.clone(), request.size, self.now());
+        let glance = |then| self.backend.glance(index, then);
+        // A1
+        let come = self.database.update_with("A1", glance, move |write, glance| {
+            let available = match glance {
+                Ok(Glance::Nothing { available }) if write.rows(index)?.is_empty() => available,
+                Ok(_) => return Ok(Ok(None)),
+                Err(error) => return Ok(Err(error)),
+            };
+            let promises = shared.promises(&wanted, size, shared.room_of(available));
+            let numbers: Vec<_> = promises.keys().copied().collect();
+            let come = come(write, index, &numbers, size, now)?;
+            Ok(Ok(Some((promises, come))))
+        });
+        let come = come.await.inspect_err(|_| self.unfinished.note(index, self.runtime.now()))?;
+        let Some((promises, come)) = come? else { return Ok(None) };
+        self.looks.note(index, self.runtime.now());
+        self.fill_slots(held, promises, come, size).await.map(Some)
+    }
+
     /// Makes a place for each of these shares that fits. One that fails is left out; an error is one for all of them.
     async fn open_slots(
         self: &Arc<Self>,
@@ -80,12 +118,11 @@ impl Shared {
         sight: &Sight,
         wanted: BTreeSet<ShareNumber>,
         size: u64,
-    ) -> Result<BTreeMap<ShareNumber, Box<dyn ShareWriter>>, ServerError> {
-        let mut writers: BTreeMap<ShareNumber, Box<dyn ShareWriter>> = BTreeMap::new();
+    ) -> Result<Writers, ServerError> {
         if wanted.is_empty() {
-            return Ok(writers);
+            return Ok(Writers::new());
         }
-        let promises = self.promises(wanted, size).await?;
+        let promises = self.promises(&wanted, size, self.room().await?);
         for &share in promises.keys() {
             let id = ShareId { index: held.index(), share };
             match sight.rows.get(&share) {
@@ -99,32 +136,23 @@ impl Shared {
         // A1
         let (index, now) = (held.index(), self.now());
         let numbers: Vec<_> = promises.keys().copied().collect();
-        let come = self.database.update("A1", move |write| {
-            let mut come = Vec::new();
-            for share in numbers {
-                let id = ShareId { index, share };
-                if relapse!("lease-L3")
-                    && let Some(row) = write.row(id)?
-                    && row.state == State::Going
-                {
-                    // The row is replaced, whatever is being done to the share.
-                    let _ = write.forget(id, row.epoch)?;
-                }
-                come.push(write.come(id, Kind::Immutable, Some(size), now)?);
-            }
-            Ok(come)
-        });
-        let come = match come.await {
-            Ok(come) => come,
-            Err(error) => {
-                self.unfinished.note(index, self.runtime.now());
-                return Err(error.into());
-            }
-        };
-        let mut trouble = None;
+        let come = self.database.update("A1", move |write| come(write, index, &numbers, size, now));
+        let come = come.await.inspect_err(|_| self.unfinished.note(index, self.runtime.now()))?;
+        self.fill_slots(held, promises, come, size).await
+    }
+
+    /// A2 of the shares whose rows are made.
+    async fn fill_slots(
+        self: &Arc<Self>,
+        held: &Held,
+        promises: BTreeMap<ShareNumber, Promise>,
+        come: Vec<Result<Epoch, Refused>>,
+        size: u64,
+    ) -> Result<Writers, ServerError> {
+        let (mut writers, mut trouble) = (Writers::new(), None);
         for ((share, promise), epoch) in promises.into_iter().zip(come) {
             let Ok(epoch) = epoch else { continue };
-            let id = ShareId { index, share };
+            let id = ShareId { index: held.index(), share };
             match self.open_slot(held, id, size, epoch, promise).await {
                 Ok(writer) => {
                     writers.insert(share, writer);
@@ -161,8 +189,9 @@ impl Shared {
             }
         };
         let upload = Arc::new(Upload::new(id, size, epoch, Arc::clone(&incoming), self));
-        self.uploads.insert(upload.clone(), promise);
-        self.arm(&upload);
+        if self.uploads.insert(upload.clone(), promise) {
+            self.idle.look_again();
+        }
         // From here on, dropping it gives the upload up.
         let writer = Writer::new(self.clone(), upload.clone());
         if size == 0 && !relapse!("lease-L9") {
@@ -172,18 +201,41 @@ impl Shared {
     }
 
     /// Promises room for each of these shares in order; those that do not fit are left out.
-    async fn promises(
+    fn promises(
         &self,
-        wanted: BTreeSet<ShareNumber>,
+        wanted: &BTreeSet<ShareNumber>,
         size: u64,
-    ) -> Result<BTreeMap<ShareNumber, Promise>, ServerError> {
+        room: u64,
+    ) -> BTreeMap<ShareNumber, Promise> {
         if size > MAX_SIZE {
-            return Ok(BTreeMap::new());
+            return BTreeMap::new();
         }
-        let room = self.room().await?;
-        let promises = wanted.into_iter().map(|share| (share, self.uploads.promise(size, room)));
-        Ok(promises.filter_map(|(share, promise)| Some((share, promise?))).collect())
+        let promises = wanted.iter().map(|&share| (share, self.uploads.promise(size, room)));
+        promises.filter_map(|(share, promise)| Some((share, promise?))).collect()
     }
+}
+
+/// A1 of some shares of a file.
+fn come(
+    write: &mut Write<'_>,
+    index: StorageIndex,
+    numbers: &[ShareNumber],
+    size: u64,
+    now: u64,
+) -> Result<Vec<Result<Epoch, Refused>>, DatabaseError> {
+    let mut come = Vec::new();
+    for &share in numbers {
+        let id = ShareId { index, share };
+        if relapse!("lease-L3")
+            && let Some(row) = write.row(id)?
+            && row.state == State::Going
+        {
+            // The row is replaced, whatever is being done to the share.
+            let _ = write.forget(id, row.epoch)?;
+        }
+        come.push(write.come(id, Kind::Immutable, Some(size), now)?);
+    }
+    Ok(come)
 }
 
 /// The complete, sound shares of the file.

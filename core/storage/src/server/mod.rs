@@ -5,12 +5,12 @@
 //! | --- | --- |
 //! | `locks` | one lock for each file that somebody works on |
 //! | `operations` | calls that change something are tasks of the server, and run to their end |
-//! | `allocate`, `upload`, `uploads` | A and B: new immutable shares, and the room reserved for them |
+//! | `allocate`, `upload`, `uploads`, `idle` | A and B: new immutable shares, and the room reserved for them |
 //! | `slots` | C, D and E: mutable shares |
 //! | `delete` | the end of a share: of B, E and F |
 //! | `leases` | G |
 //! | `step` | what must happen to a share, given what both sides say of it: the transition table |
-//! | `reconcile`, `looks`, `suspects` | H and the crawler's second step: both sides are read, and made to agree |
+//! | `reconcile`, `adopt`, `looks`, `suspects` | H and the crawler's second step: both sides are read, and made to agree |
 //! | `recover`, `unfinished` | I, and what is tried again |
 //! | `listing` | what clients see, and reading |
 //! | `activity` | what is being done just now, for whoever looks from outside |
@@ -19,9 +19,11 @@
 //! failure is told by its row, and whoever takes the lock next ends it: nothing else need be remembered.
 
 mod activity;
+mod adopt;
 mod allocate;
 mod delete;
 mod errors;
+mod idle;
 mod leases;
 mod listing;
 mod locks;
@@ -54,6 +56,7 @@ use tokio::sync::oneshot;
 
 use self::activity::Counters;
 use self::allocate::MAX_SIZE;
+use self::idle::give_up_idle;
 use self::locks::Locks;
 use self::looks::Looks;
 use self::operations::Operations;
@@ -179,13 +182,16 @@ impl Server {
         let background = runtime.scope();
         let unfinished = (shared.unfinished.clone(), Arc::downgrade(shared));
         background.spawn("unfinished", 0, keep_trying(runtime.clone(), unfinished.0, unfinished.1));
+        let idle = give_up_idle(runtime.clone(), shared.idle.clone(), Arc::downgrade(shared));
+        background.spawn("idle uploads", 0, idle);
         let crawl = crawler::run(runtime, Arc::downgrade(shared), shared.config.crawl.delay);
         background.spawn("crawler", 0, crawl);
         *lock(&shared.background) = Some(background);
         Ok(server)
     }
 
-    /// Opens the database and nothing else: no recovery, no crawler. For one crawl, or one repair.
+    /// Opens the database and nothing else: no recovery, no crawler, and no upload is given up because it is idle. For one
+    /// crawl, or one repair.
     pub async fn open(runtime: Runtime, setup: Setup) -> Result<Server, StartError> {
         let path = setup.state.join("leasedb.redb");
         let opened = Database::open(runtime.clone(), &path, setup.config.sync).await?;
@@ -215,6 +221,7 @@ impl Server {
             database,
             locks: Locks::default(),
             uploads: Uploads::default(),
+            idle: Arc::default(),
             looks: Looks::default(),
             suspects: Suspects::default(),
             activity: Counters::default(),

@@ -237,7 +237,7 @@ fn must_be_durable(step: Step, mode: Mode) -> bool {
 }
 
 /// What the first transaction of a step came to.
-enum Recorded {
+pub(super) enum Recorded {
     Nothing,
     Done,
     /// The share is GOING, and to be deleted.
@@ -246,7 +246,12 @@ enum Recorded {
 }
 
 /// The transaction with which a step begins, and often ends.
-fn record(write: &mut Write<'_>, id: ShareId, step: Step, now: u64) -> Result<Recorded, DatabaseError> {
+pub(super) fn record(
+    write: &mut Write<'_>,
+    id: ShareId,
+    step: Step,
+    now: u64,
+) -> Result<Recorded, DatabaseError> {
     let done = |result: Result<Epoch, Refused>| match result {
         Ok(_) => Recorded::Done,
         Err(refused) => Recorded::Refused(refused),

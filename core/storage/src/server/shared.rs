@@ -9,6 +9,7 @@ use protocol::server::{ServerId, ShareNumber};
 use runtime::{Runtime, Scope};
 
 use super::activity::Counters;
+use super::idle::Idle;
 use super::locks::{Held, Locks};
 use super::looks::Looks;
 use super::operations::Operations;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub database: Database,
     pub locks: Locks,
     pub uploads: Uploads,
+    pub idle: Arc<Idle>,
     pub looks: Looks,
     pub suspects: Suspects,
     pub activity: Counters,
@@ -67,8 +69,12 @@ impl Shared {
 
     /// Bytes that shares may still take (leasedb-and-storage §3.2), not counting what is reserved for uploads.
     pub async fn room(&self) -> Result<u64, BackendError> {
-        let available = self.backend.available_space().await?;
+        Ok(self.room_of(self.backend.available_space().await?))
+    }
+
+    /// The same, of what is available now as the backend has just said.
+    pub fn room_of(&self, available: Option<u64>) -> u64 {
         *lock(&self.available) = available;
-        Ok(available.map_or(u64::MAX, |bytes| bytes.saturating_sub(self.config.reserved_space)))
+        available.map_or(u64::MAX, |bytes| bytes.saturating_sub(self.config.reserved_space))
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::server::{ServerError, ShareWriter};
-use runtime::{Instant, Scope, reached, relapse};
+use runtime::{Instant, reached, relapse};
 
 use super::activity::Doing;
 use super::locks::Held;
@@ -33,8 +33,6 @@ struct State {
     complete: bool,
     /// When the last new bytes came.
     progress: Instant,
-    /// Gives the upload up when it is idle. Ends with the upload.
-    timer: Option<Scope>,
 }
 
 enum Phase {
@@ -95,7 +93,6 @@ impl Upload {
             phase: Phase::Open(incoming, shared.activity.upload(id)),
             complete: size == 0,
             progress: shared.runtime.now(),
-            timer: None,
         };
         Upload { id, size, epoch, state: Mutex::new(state) }
     }
@@ -123,60 +120,19 @@ impl Upload {
         if !matches!(state.phase, Phase::Open(..)) {
             return None;
         }
-        let was = std::mem::replace(&mut state.phase, phase);
-        let timer = state.timer.take();
-        drop(state);
-        // Outside of the lock: it drops the timer's task.
-        drop(timer);
-        match was {
+        match std::mem::replace(&mut state.phase, phase) {
             Phase::Open(incoming, _counted) => Some(incoming),
             Phase::Published | Phase::GivenUp(_) => None,
         }
     }
 
-    fn deadline(&self, shared: &Shared) -> Instant {
-        lock(&self.state).progress + shared.config.upload_idle
+    /// When the last new bytes came.
+    pub fn progress(&self) -> Instant {
+        lock(&self.state).progress
     }
 }
 
 impl Shared {
-    /// Sets the timer that gives the upload up when no new bytes come for [`upload_idle`](crate::config::Config).
-    pub(super) fn arm(self: &Arc<Self>, upload: &Arc<Upload>) {
-        let timer = self.runtime.scope();
-        let (runtime, shared, watched) = (self.runtime.clone(), Arc::downgrade(self), Arc::downgrade(upload));
-        timer.spawn("upload timer", upload.id.share.into(), async move {
-            loop {
-                let (Some(shared), Some(upload)) = (shared.upgrade(), watched.upgrade()) else { return };
-                let deadline = upload.deadline(&shared);
-                if runtime.now() >= deadline {
-                    let timed_out = shared.clone().time_out(upload);
-                    shared.operations.spawn("time out", timed_out);
-                    return;
-                }
-                drop((shared, upload));
-                runtime.sleep_until(deadline).await;
-            }
-        });
-        let mut state = lock(&upload.state);
-        if matches!(state.phase, Phase::Open(..)) {
-            let before = state.timer.replace(timer);
-            drop(state);
-            drop(before);
-        }
-    }
-
-    async fn time_out(self: Arc<Self>, upload: Arc<Upload>) {
-        let held = self.lock(upload.id.index).await;
-        if self.runtime.now() < upload.deadline(&self) {
-            // Bytes came while this waited for its turn.
-            self.arm(&upload);
-            return;
-        }
-        reached!("storage: an idle upload is given up");
-        // Whatever comes of it, there is nobody to be told.
-        let _ = self.give_up(&held, &upload, "no new bytes came for too long").await;
-    }
-
     async fn write_share(
         self: Arc<Self>,
         upload: Arc<Upload>,
@@ -288,7 +244,7 @@ impl Shared {
     }
 
     /// B: ends an upload that will not be. An error is one of the database; recovery then does the rest.
-    async fn give_up(
+    pub(super) async fn give_up(
         self: &Arc<Self>,
         held: &Held,
         upload: &Upload,

@@ -37,23 +37,22 @@ impl Uploads {
         Some(Promise { uploads: self.clone(), size })
     }
 
-    /// An upload begins: its promise becomes a reservation.
-    pub fn insert(&self, upload: Arc<Upload>, promise: Promise) {
+    /// An upload begins: its promise becomes a reservation. True when it is the only one.
+    pub fn insert(&self, upload: Arc<Upload>, promise: Promise) -> bool {
         let mut inner = lock(&self.0);
         inner.reserved = inner.reserved.saturating_add(upload.size);
         inner.live.insert(upload.id, upload);
+        let only = inner.live.len() == 1;
         drop(inner);
         drop(promise);
+        only
     }
 
     /// An upload is over (A6, B).
     pub fn remove(&self, id: ShareId) {
         let mut inner = lock(&self.0);
         let over = inner.live.remove(&id);
-        inner.reserved = inner.reserved.saturating_sub(over.as_ref().map_or(0, |upload| upload.size));
-        drop(inner);
-        // Outside of the lock: it ends its timer.
-        drop(over);
+        inner.reserved = inner.reserved.saturating_sub(over.map_or(0, |upload| upload.size));
     }
 
     /// All uploads in progress.

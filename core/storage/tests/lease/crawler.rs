@@ -8,7 +8,7 @@ use protocol::StorageIndex;
 use protocol::server::{Allocate, StorageServer};
 use storage::config::{Config, Crawl, Expire, ExpireMode, LEASE, STARTER_LEASE};
 use storage::crawler::{AgeBin, Cycle, Pulse, Tally};
-use storage::database::{AccountId, Lease};
+use storage::database::{AccountId, Lease, State};
 use storage::share::{Kind, ShareId};
 
 use crate::place::{DAY, INDEX, Place, START, id, incomplete, settle, write};
@@ -82,6 +82,35 @@ async fn a_crawl_counts_what_is_there_and_adopts_what_was_copied_in() {
     let again = crawl(&place).await;
     assert_eq!((again.counts.adopted, again.counts.shares()), (0, counts.shares()));
     assert_eq!(place.server.crawls().await.unwrap().len(), 2);
+}
+
+/// H of many files at a time: that one of them cannot be listed is no reason not to adopt the others, and it has its turn.
+#[tokio::test(start_paused = true)]
+async fn files_that_nobody_knows_are_adopted_together() {
+    let place = Place::new().await;
+    let nth = |number: u8| {
+        let mut index = INDEX;
+        index.0[15] = number;
+        index
+    };
+    let copied: Vec<_> = (0..5).map(|number| copy_in_at(&place, nth(number))).collect();
+    place.backend.fail(Call::List, 1);
+    let counts = crawl(&place).await.counts;
+    assert_eq!(
+        (counts.files, counts.adopted, counts.failed_files, counts.leases),
+        (5, 5, 0, 5),
+        "{counts:?}"
+    );
+    let mut epochs = Vec::new();
+    for id in copied {
+        let row = place.database().view("row", move |read| read.row(id)).await.unwrap().unwrap();
+        assert_eq!((row.state, row.kind, row.used_space), (State::Stable, Kind::Immutable, 16));
+        epochs.push(row.epoch);
+    }
+    // In one go and in order, and then the one of which the backend did not tell at first.
+    assert_eq!(epochs[1..].iter().map(|epoch| epoch - epochs[1]).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(epochs[0], epochs[4] + 1);
+    assert_eq!(crawl(&place).await.counts.adopted, 0);
 }
 
 /// The modes of §6, each a moment before and after.

@@ -157,7 +157,7 @@ impl Place {
 
     /// Where a share on its way in is.
     pub fn incoming(&self, share: ShareNumber) -> PathBuf {
-        self.path(&format!("shares/incoming/on/{INDEX}/{share}"))
+        self.path(&format!("shares/incoming/{INDEX}.{share}"))
     }
 
     /// An operator copies a share in: an immutable one with these bytes.

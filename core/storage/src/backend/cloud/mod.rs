@@ -102,8 +102,12 @@ impl Backend for Cloud {
         self.0.bodies(shares).await
     }
 
-    /// One listing for all files.
-    async fn survey(&self, prefix: Prefix) -> Result<Survey, BackendError> {
+    /// One listing tells of all files.
+    async fn survey(
+        &self,
+        prefix: Prefix,
+        _known: BTreeSet<StorageIndex>,
+    ) -> Result<(Survey, BTreeSet<StorageIndex>), BackendError> {
         let listed = self.0.list(&keys::of_prefix(prefix), prefix.first(), prefix.last()).await?;
         let mut files: BTreeMap<StorageIndex, BTreeMap<ShareId, BTreeMap<u64, u64>>> = BTreeMap::new();
         for ((id, chunk), size) in listed {
@@ -113,7 +117,7 @@ impl Backend for Cloud {
         for (index, shares) in files {
             survey.insert(index, self.0.bodies(shares).await);
         }
-        Ok(survey)
+        Ok((survey, BTreeSet::new()))
     }
 
     async fn read(&self, id: ShareId, offset: u64, length: u64) -> Result<Bytes, BackendError> {

@@ -1,15 +1,20 @@
 //! Shares as files, in the layout of Tahoe-LAFS (leasedb-and-storage §2, §12):
 //!
 //! ```text
-//! ROOT/shares/<prefix>/<storage index>/<n>            published shares
-//! ROOT/shares/incoming/<prefix>/<storage index>/<n>   shares on their way in, and changed ones on theirs
+//! ROOT/shares/<prefix>/<storage index>/<n>   published shares
+//! ROOT/shares/incoming/<storage index>.<n>   shares on their way in, and changed ones on theirs
 //! ```
+//!
+//! Tahoe-LAFS itself keeps `incoming/<prefix>/<storage index>/<n>`; what it left there is swept with the rest. A small
+//! share is kept in memory until it is published: its file is then made, filled, made durable and renamed in one go, and a
+//! crash before that loses what it would have lost anyway.
 //!
 //! A share is published, and a mutable one changed, by one rename of a file whose bytes are durable; then every
 //! directory on the way to it is made durable too. What a power failure leaves is therefore the old, the new, or a file
 //! in `incoming` that is of no account: names there never count as shares. Directories of prefixes stay for ever: they
 //! are few, and other files' shares may be on their way into them.
 
+mod memory;
 mod place;
 mod upload;
 
@@ -24,14 +29,18 @@ use runtime::files::{FileKind, Head, OpenMode};
 use runtime::{JobLost, Runtime};
 use tokio::sync::oneshot;
 
-use super::{Backend, BackendError, Body, Incoming, SlotChange, Survey, WriteEnabler};
+use super::{Backend, BackendError, Body, Glance, Incoming, SlotChange, Survey, Then, WriteEnabler};
 use crate::container::immutable::MAX_SHARE;
 use crate::container::{Container, Header, mutable};
 use crate::error::{Flaw, StorageError};
 use crate::layout::parse_share;
 use crate::share::{Prefix, ShareId};
+use memory::Memory;
 use place::{Place, absent};
 use upload::Upload;
+
+/// Containers of up to so many bytes are small, unless somebody says otherwise.
+const SMALL: u64 = 64 << 10;
 
 /// As many files are surveyed in one job.
 const SURVEYED_AT_ONCE: usize = 16;
@@ -44,14 +53,21 @@ const SURVEYORS: usize = 4;
 pub struct Disk {
     runtime: Runtime,
     place: Place,
+    memory: Memory,
 }
 
 impl Disk {
     /// Keeps shares below `root`, which is made if it is not there. Changes nothing else.
     pub async fn open(runtime: Runtime, root: &Path) -> Result<Disk, BackendError> {
-        let disk = Disk { place: Place::new(runtime.files(), root), runtime };
+        let place = Place::new(runtime.files(), root);
+        let disk = Disk { place, runtime, memory: Memory::new(SMALL) };
         disk.job("open storage directory", Place::make_root).await?;
         Ok(disk)
+    }
+
+    /// From now on, containers of up to so many bytes are small: they are kept in memory until they are published.
+    pub fn with_small(self, bytes: u64) -> Disk {
+        Disk { memory: Memory::new(bytes), ..self }
     }
 
     /// Runs disk work as a job.
@@ -64,7 +80,18 @@ impl Disk {
         Ok(self.runtime.blocking(kind, move || job(&place)).await.map_err(StorageError::from).flatten()?)
     }
 
-    /// The same, about one share.
+    /// Starts disk work as a job, which does `then` with its result.
+    fn job_and_then<T: 'static>(
+        &self,
+        kind: &'static str,
+        then: Then<T>,
+        job: impl FnOnce(&Place) -> Result<T, StorageError> + Send + 'static,
+    ) {
+        let place = self.place.clone();
+        self.runtime.start_blocking(kind, move || then(job(&place).map_err(BackendError::from)));
+    }
+
+    /// The same as a [`job`](Self::job), about one share.
     async fn share_job<T: Send + 'static>(
         &self,
         kind: &'static str,
@@ -91,36 +118,57 @@ impl Backend for Disk {
         self.job("list shares", move |place| bodies(place, &index)).await
     }
 
-    async fn names(&self, index: StorageIndex) -> Result<BTreeSet<ShareNumber>, BackendError> {
-        self.job("list names", move |place| {
-            let names = place.list(&place.shareset(&index))?;
-            Ok(names.iter().filter_map(|name| parse_share(name)).collect())
-        })
-        .await
+    async fn names(&self, index: StorageIndex, then: Then<BTreeSet<ShareNumber>>) {
+        self.job_and_then("list names", then, move |place| place.numbers(&index));
+    }
+
+    async fn glance(&self, index: StorageIndex, then: Then<Glance>) {
+        self.job_and_then("glance at shares", then, move |place| {
+            Ok(match place.numbers(&index)?.is_empty() {
+                true => Glance::Nothing { available: Some(place.available_space()?) },
+                false => Glance::Something,
+            })
+        });
     }
 
     /// A job or two, so that a crawl costs little more than its system calls.
-    async fn survey(&self, prefix: Prefix) -> Result<Survey, BackendError> {
+    async fn survey(
+        &self,
+        prefix: Prefix,
+        known: BTreeSet<StorageIndex>,
+    ) -> Result<(Survey, BTreeSet<StorageIndex>), BackendError> {
         let begun = self.job("survey prefix", move |place| {
-            let mut files: Vec<_> = place.indexes(prefix)?.into_iter().collect();
+            let all = place.indexes(prefix)?;
+            let others = all.difference(&known).copied().collect();
+            let mut files: Vec<_> = all.intersection(&known).copied().collect();
             let rest = files.split_off(files.len().min(SURVEYED_AT_ONCE));
-            Ok((survey(place, &files), rest))
+            Ok((survey(place, &files), rest, others))
         });
-        let (mut found, rest) = begun.await?;
-        let started: Vec<_> = rest
-            .chunks(rest.len().div_ceil(SURVEYORS).max(1))
+        let (mut found, rest, others) = begun.await?;
+        found.extend(self.survey_files(rest).await);
+        Ok((found, others))
+    }
+
+    async fn survey_files(&self, files: Vec<StorageIndex>) -> Survey {
+        let started: Vec<_> = files
+            .chunks(files.len().div_ceil(SURVEYORS).max(1))
             .map(|files| {
                 let (tell, told) = oneshot::channel();
-                let (place, files) = (self.place.clone(), files.to_vec());
+                let (place, surveyed) = (self.place.clone(), files.to_vec());
                 // Nobody may be waiting any more.
-                self.runtime.start_blocking("survey files", move || drop(tell.send(survey(&place, &files))));
-                told
+                self.runtime
+                    .start_blocking("survey files", move || drop(tell.send(survey(&place, &surveyed))));
+                (files, told)
             })
             .collect();
-        for part in started {
-            found.extend(part.await.map_err(|_| StorageError::from(JobLost("survey files")))?);
+        let mut found = Survey::new();
+        for (files, told) in started {
+            let lost = |_| {
+                files.iter().map(|index| (*index, Err(StorageError::from(JobLost("survey files")).into())))
+            };
+            found.extend(told.await.unwrap_or_else(|error| lost(error).collect()));
         }
-        Ok(found)
+        found
     }
 
     async fn read(&self, id: ShareId, offset: u64, length: u64) -> Result<Bytes, BackendError> {
@@ -177,11 +225,7 @@ impl Backend for Disk {
             let file = place.begin(id)?;
             let used = mutable::write_changed(&*file, old.as_ref(), &change)
                 .and_then(|used| Ok(file.sync_data().map(|()| used)?));
-            if used.is_err() {
-                // Best effort: the disk is full or worse, and the name is of no account.
-                let _ = place.remove_incoming(id);
-            }
-            let used = used?;
+            let used = place.forget_if_failed(id, used)?;
             place.publish(id)?;
             Ok(used)
         })

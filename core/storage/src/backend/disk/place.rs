@@ -11,7 +11,7 @@ use runtime::files::{Entry, File, FileKind, Files, OpenMode};
 
 use crate::container::HEAD;
 use crate::error::StorageError;
-use crate::layout::{below, parse_index, parse_prefix, parse_share};
+use crate::layout::{below, parse_incoming, parse_index, parse_prefix, parse_share};
 use crate::lock::lock;
 use crate::share::{Prefix, ShareId};
 
@@ -78,6 +78,11 @@ impl Place {
         self.none_if_no_directory(directory, self.files.list(directory))
     }
 
+    /// The numbers that have a name among a file's shares.
+    pub fn numbers(&self, index: &StorageIndex) -> Result<BTreeSet<ShareNumber>, StorageError> {
+        Ok(self.list(&self.shareset(index))?.iter().filter_map(|name| parse_share(name)).collect())
+    }
+
     /// What is under the names of a file's shares, as far as their first bytes tell.
     pub fn heads(&self, index: &StorageIndex) -> Result<Vec<Entry>, StorageError> {
         let shareset = self.shareset(index);
@@ -103,9 +108,7 @@ impl Place {
     /// Makes a fresh file for a share on its way in. What an earlier attempt left there goes; it is removed and not cut,
     /// for a power failure in the middle of a rename may have left one file under both names.
     pub fn begin(&self, id: ShareId) -> Result<Box<dyn File>, StorageError> {
-        let directory = below(self.incoming(), &id.index);
-        let path = directory.join(id.share.to_string());
-        self.files.create_dir_all(&directory)?;
+        let path = self.incoming_file(id);
         Ok(match self.files.open(&path, OpenMode::CreateNew) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 self.files.remove_file(&path)?;
@@ -115,21 +118,35 @@ impl Place {
         })
     }
 
+    /// Makes a fresh file for a share on its way in, with all of its bytes, which are durable on return.
+    pub fn write_whole(&self, id: ShareId, bytes: &[u8]) -> Result<(), StorageError> {
+        let file = self.begin(id)?;
+        let written = file.write_all_at(0, bytes).and_then(|()| file.sync_data());
+        self.forget_if_failed(id, written.map_err(StorageError::from))
+    }
+
+    /// When something about the incoming file of a share has failed, there is no such file any more.
+    pub fn forget_if_failed<T>(&self, id: ShareId, done: Result<T, StorageError>) -> Result<T, StorageError> {
+        if done.is_err() {
+            // Best effort: the disk is full or worse, and the name is of no account.
+            let _ = self.remove_incoming(id);
+        }
+        done
+    }
+
     /// Gives the incoming file, whose bytes are durable, its name among the shares. Durable on return.
     pub fn publish(&self, id: ShareId) -> Result<(), StorageError> {
-        let (shareset, incoming) = (self.shareset(&id.index), below(self.incoming(), &id.index));
-        let name = id.share.to_string();
-        let prefix = Prefix::of(&id.index);
-        if self.files.kind(&self.shares().join(prefix.to_string())).is_err() {
-            // Somebody else removed it, or it never was.
-            lock(&self.durable).remove(&prefix);
+        let (shareset, prefix) = (self.shareset(&id.index), Prefix::of(&id.index));
+        match self.files.create_dir(&shareset) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // Somebody else removed the prefix, or it never was.
+                lock(&self.durable).remove(&prefix);
+                self.files.create_dir_all(&shareset)?;
+            }
+            made => made?,
         }
-        self.files.create_dir_all(&shareset)?;
-        self.files.rename(&incoming.join(&name), &shareset.join(&name))?;
-        self.make_durable(&id.index)?;
-        // Best effort: other shares of the file may be on their way in.
-        let _ = self.files.remove_dir(&incoming);
-        Ok(())
+        self.files.rename(&self.incoming_file(id), &shareset.join(id.share.to_string()))?;
+        self.make_durable(&id.index)
     }
 
     /// Makes the entries of a file's published shares durable, then those of the directories on the way to them. That
@@ -150,16 +167,25 @@ impl Place {
         self.remove(&self.shareset(&id.index), id.share)
     }
 
-    /// Removes the incoming file of a share, if it is there. Durable on return.
+    /// Removes the incoming file of a share, if it is there, also one of Tahoe-LAFS. Durable on return.
     pub fn remove_incoming(&self, id: ShareId) -> Result<(), StorageError> {
+        absent(self.files.remove_file(&self.incoming_file(id)))?;
+        self.files.sync_dir(&self.incoming())?;
         self.remove(&below(self.incoming(), &id.index), id.share)
     }
 
-    /// Every share that has an incoming file.
+    /// Every share that has an incoming file, also one of Tahoe-LAFS.
     pub fn all_incoming(&self) -> Result<BTreeSet<ShareId>, StorageError> {
         let mut found = BTreeSet::new();
-        for prefix in self.list(&self.incoming())? {
-            let prefix = self.incoming().join(prefix);
+        for name in self.list(&self.incoming())? {
+            if let Some(id) = parse_incoming(&name) {
+                found.insert(id);
+                continue;
+            }
+            if parse_prefix(&name).is_none() {
+                continue;
+            }
+            let prefix = self.incoming().join(name);
             for index in self.list(&prefix)?.iter().filter_map(|name| parse_index(name)) {
                 let shares = self.list(&prefix.join(index.to_string()))?;
                 let shares = shares.iter().filter_map(|name| parse_share(name));
@@ -192,6 +218,10 @@ impl Place {
 
     fn incoming(&self) -> PathBuf {
         self.root.join("shares").join("incoming")
+    }
+
+    fn incoming_file(&self, id: ShareId) -> PathBuf {
+        self.incoming().join(format!("{}.{}", id.index, id.share))
     }
 }
 
