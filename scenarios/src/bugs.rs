@@ -301,7 +301,7 @@ pub const BUGS: &[KnownBug] = &[
     KnownBug {
         name: "annex-B27",
         about: "a gateway does not know what was stored through it",
-        signs: &[Sign::Violated { oracle: "answers" }],
+        signs: &[Sign::Violated { oracle: "answers" }, Sign::Violated { oracle: "log" }],
     },
     KnownBug {
         name: "annex-L1",
@@ -315,12 +315,12 @@ pub const BUGS: &[KnownBug] = &[
     },
     KnownBug {
         name: "annex-L4",
-        about: "a node that does not know what time it is says nothing",
+        about: "a special remote that is asked what time it is says nothing",
         signs: &[Sign::Violated { oracle: "answers" }, Sign::Violated { oracle: "capacity" }],
     },
     KnownBug {
         name: "annex-L5",
-        about: "an object that is not there is announced, and does not come",
+        about: "an object that is not in a special remote is announced, and does not come",
         signs: &[Sign::Violated { oracle: "answers" }, Sign::Violated { oracle: "capacity" }],
     },
     KnownBug {
@@ -345,7 +345,7 @@ pub const BUGS: &[KnownBug] = &[
     },
     KnownBug {
         name: "annex-L13",
-        about: "without verdicts, bytes are stored as they come",
+        about: "without verdicts, a special remote stores bytes as they come",
         signs: &[Sign::Violated { oracle: "content" }, Sign::Violated { oracle: "answers" }],
     },
     KnownBug {

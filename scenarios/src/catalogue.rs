@@ -13,6 +13,7 @@ use crate::chaos;
 use crate::fixtures::FileSpec;
 use crate::play::play;
 use crate::swarm::{Circumstance, Menu, Swarm};
+use crate::table;
 use crate::workload::{GridWorkload, ReadPlan};
 
 /// A scenario on the storage grid.
@@ -112,10 +113,7 @@ impl Scenario for GridScenario {
     }
 
     fn load(&self, workload: toml::Table) -> Result<Arc<dyn Workload>, String> {
-        let workload: GridWorkload =
-            workload.try_into().map_err(|error: toml::de::Error| error.message().to_string())?;
-        workload.check()?;
-        Ok(Arc::new(workload))
+        table::load(workload, GridWorkload::check)
     }
 
     fn play(&self, case: Arc<Case>, world: World) -> BoxFuture<'static, ()> {

@@ -11,6 +11,7 @@
 //! | [`storage`] | the scenarios of a storage server, with rooms of their own |
 //! | [`classic`] | that of a guest in a node's storage directory, likewise |
 //! | [`annex`] | those of a git-annex gateway and its nodes, likewise |
+//! | [`table`] | workloads as people write them |
 //! | [`bugs`] | the known bugs that the hunt puts back |
 
 pub mod annex;
@@ -22,6 +23,7 @@ pub mod fixtures;
 pub mod play;
 pub mod storage;
 pub mod swarm;
+pub mod table;
 pub mod workload;
 
 pub use bugs::BUGS;

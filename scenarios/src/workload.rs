@@ -4,6 +4,7 @@ use seedgrid::grid::ServerSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::fixtures::FileSpec;
+use crate::table::is_default;
 
 /// What a case does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,13 +36,13 @@ pub struct ServerPlan {
     /// The numbers of its shares.
     pub shares: Vec<u32>,
     /// Each call takes at least so many microseconds.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub latency_us: u64,
     /// And up to so many more.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub jitter_us: u64,
     /// It joins the grid so many microseconds after the start.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub joins_us: u64,
     /// It answers a read past the end of a share with an error.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -55,7 +56,7 @@ pub struct ReaderPlan {
     /// Which node it reads on. Readers of one node share what it knows.
     pub node: u32,
     /// When it starts, in microseconds.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub starts_us: u64,
     /// What it reads.
     #[serde(rename = "read")]
@@ -84,7 +85,7 @@ pub struct ReadPlan {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_after_pieces: Option<u64>,
     /// For so many microseconds.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub pause_us: u64,
 }
 
@@ -132,8 +133,4 @@ impl ServerPlan {
             rejects_overrun: self.rejects_overrun,
         }
     }
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }

@@ -309,6 +309,8 @@ async fn what_a_node_says_of_others_is_recorded_and_what_it_does_not_do_is_not()
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Reply {
     From,
+    /// More than there is has come, of something else; it takes what is announced, and no more.
+    Beyond,
     Have,
     HavePlus,
     Refuse,
@@ -353,7 +355,8 @@ impl Peer for Scripted {
     }
     async fn put<'a>(&'a mut self, _: &AssociatedFile, _: &Key) -> Result<Offer<'a>, PeerError> {
         match self.1 {
-            Reply::From => Ok(Offer::From(0, Box::new(Taken))),
+            Reply::From => Ok(Offer::From(0, Box::new(Taken(TEXT.len() as u64)))),
+            Reply::Beyond => Ok(Offer::From(100, Box::new(Taken(0)))),
             Reply::Have => Ok(Offer::AlreadyHave(BTreeSet::new())),
             Reply::HavePlus => Ok(Offer::AlreadyHave(names(&["beyond"]))),
             Reply::Refuse => Err(PeerError::Refused("read-only".into())),
@@ -384,17 +387,21 @@ impl pool::peer::Download for Stalled {
     }
 }
 
-struct Taken;
+/// Takes an object of which so much is lacking.
+struct Taken(u64);
 
 #[async_trait]
 impl pool::peer::Upload for Taken {
-    async fn begin(&mut self, _: u64) -> Result<(), PeerError> {
+    async fn begin(&mut self, length: u64) -> Result<(), PeerError> {
+        assert_eq!(length, self.0);
         Ok(())
     }
-    async fn write(&mut self, _: bytes::Bytes) -> Result<(), PeerError> {
+    async fn write(&mut self, piece: bytes::Bytes) -> Result<(), PeerError> {
+        self.0 -= piece.len() as u64;
         Ok(())
     }
     async fn finish(self: Box<Self>, _: Verdict) -> Result<Outcome, PeerError> {
+        assert_eq!(self.0, 0);
         Ok(Outcome::of(true))
     }
     async fn is_present(self: Box<Self>) -> Result<Outcome, PeerError> {
@@ -444,6 +451,35 @@ async fn every_pair_of_answers_to_an_offer_comes_to_something() {
             }
         }
     }
+}
+
+/// A node may have more of something else than there is of the object (annex-bugs B14).
+#[tokio::test]
+async fn a_node_that_has_more_than_there_is_is_sent_nothing() {
+    let nodes = [("n0", Reply::From), ("n1", Reply::Beyond)];
+    let nodes = nodes.map(|(name, reply)| Node { cost: 0, peer: Box::new(Scripted(uuid(name), reply)) });
+    let settings = Settings { jobs: 1, patience: PATIENCE, located: Arc::new(MemoryLog::default()) };
+    let mut cluster = Cluster::new(RealWorld::runtime(), uuid("cluster"), settings, nodes.into());
+    let both = Outcome { done: true, also: names(&["n0", "n1"]) };
+    assert_eq!(put(&mut cluster, TEXT).await, Ok(both));
+}
+
+#[tokio::test]
+async fn an_object_is_absent_when_every_node_that_may_have_it_says_so() {
+    let grid = Grid::new(&[4, 4, 0]).await;
+    let mut cluster = grid.cluster(4).await;
+    assert_eq!(cluster.check_present(&key()).await, Ok(false));
+    grid.nodes[0].away.store(true, Ordering::Relaxed);
+    assert_eq!(cluster.check_present(&key()).await, Ok(false), "it is not said to have it");
+    for node in ["n0", "n1"] {
+        grid.log.record(&key(), &uuid(node), News::Present).await.unwrap();
+        let checked = cluster.check_present(&key()).await;
+        assert!(matches!(checked, Err(PeerError::Refused(_))), "{node}: {checked:?}");
+    }
+    put(&mut grid.nodes[1].repository.peer(), TEXT).await.unwrap();
+    assert_eq!(cluster.check_present(&key()).await, Ok(true));
+    drop(cluster);
+    grid.close().await;
 }
 
 #[tokio::test]

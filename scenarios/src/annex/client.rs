@@ -116,14 +116,13 @@ impl Client {
             (model.no_puts(object, met.since), model.no_removals(object, met.since))
         };
         let ended = matches!(told, Told::Stored(_) | Told::NotStored);
-        // Without verdicts a client that has sent nothing may have had nothing to send.
-        if ended && self.plan.version > 0 {
+        if ended {
             let left = met.left(stage, step);
             stage.judge("stored", oracle::stored::check_discarded(object, &left));
         }
         match told {
             Told::Present(told) => {
-                let must = met.must_be_there(stage, step);
+                let must = met.is_still_there(stage, step);
                 let may = !met.holders.is_empty() || !after.is_empty() || !no_puts || !no_removals;
                 stage.judge("answers", oracle::answers::check_present(object, told, must, may));
             }
@@ -139,6 +138,7 @@ impl Client {
                 stage.judge("answers", oracle::answers::check_present(object, there, must, true));
             }
             Told::Stored(named) => {
+                named.iter().for_each(|node| stage.model().was_there(object, *node));
                 if no_removals {
                     stage.judge("stored", oracle::stored::check_there(object, &named, &after));
                     let mut model = stage.model();
@@ -162,8 +162,12 @@ impl Client {
                 }
             }
             Told::Refused(why) => {
-                let removal = matches!(step.what, What::Remove | What::RemoveBefore);
-                if met.must_be_answered(stage, step) && (!removal || met.was_calm(stage)) {
+                let can_be_answered = match step.what {
+                    What::Remove | What::RemoveBefore => met.was_calm(stage),
+                    What::Check => met.can_be_said(stage, step),
+                    What::Get | What::Put | What::Lock => true,
+                };
+                if met.must_be_answered(stage, step) && can_be_answered {
                     let request = format!("{:?}", step.what);
                     stage.judge("answers", oracle::answers::check_answered(&request, Err(&why)));
                 }
@@ -329,7 +333,8 @@ async fn remove_before(
     // The clocks show whole seconds: until one more has passed, nobody can say that it is too late.
     let passed = (stage.script.now() - asked).as_secs() as i64;
     let late = passed > step.limit_s;
-    let knows_limits = |node: &usize| stage.nodes[*node].version.has_timestamps();
+    let knows_limits =
+        |node: &usize| stage.nodes[*node].is_special || stage.nodes[*node].version.has_timestamps();
     // When it is too late no node must do it that has a clock to go by.
     let nodes = all.into_iter().filter(|node| !late || !knows_limits(node)).collect();
     remove(stage, line, door, step, nodes, Some(time + step.limit_s)).await

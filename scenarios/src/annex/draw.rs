@@ -237,9 +237,11 @@ impl Scene {
 }
 
 fn node(dice: &mut Dice, old: bool, http: u64) -> NodePlan {
+    let special = dice.chance(1, 6);
     NodePlan {
         version: version(dice, old),
-        http: http > 0 && dice.chance(1, 4),
+        http: !special && http > 0 && dice.chance(1, 4),
+        special,
         uptime_s: *dice.weighted(&UPTIMES),
         has: (0..OBJECTS).filter(|_| dice.chance(1, 8)).collect(),
     }

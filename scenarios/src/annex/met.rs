@@ -15,6 +15,8 @@ pub struct Met {
     pub holders: BTreeSet<usize>,
     /// Nodes that must have it, of those that the request is for.
     must: BTreeSet<usize>,
+    /// The nodes that the gateway's log says have it.
+    listed: BTreeSet<usize>,
     /// The nodes that would be asked to take the object.
     asked: BTreeSet<usize>,
     /// Those of them that an upload cannot succeed with, the first time: what has come there is none of the object (§5).
@@ -38,6 +40,7 @@ impl Met {
             since: model.begin(step.object, stage.script.now()),
             must: model.must(step.object) & &nodes,
             spoilt: spoilt.collect(),
+            listed,
             asked,
             holders,
             weather: stage.weather(whom),
@@ -72,25 +75,43 @@ impl Met {
     /// Whether bytes of the object that came before too many did must be kept: a node that sends and takes them one by one
     /// has them, and nobody else has to do with it.
     pub fn must_be_kept(&self, stage: &Stage, step: &Step) -> bool {
-        let tells = |node: usize| !stage.nodes[node].http && stage.nodes[node].version.has_verdict();
+        let tells = |node: usize| {
+            let node = &stage.nodes[node];
+            !node.http && !node.is_special && node.version.has_verdict()
+        };
         let alone = self.is_alone(stage, step) && stage.model().no_removals(step.object, self.since);
         step.node.is_some_and(tells) && alone && self.spoilt.is_empty() && self.was_calm(stage)
     }
 
     /// Nodes where what came before an upload, none of the object, is still in the way after it, though all of that went well.
     pub fn left(&self, stage: &Stage, step: &Step) -> BTreeSet<usize> {
-        let well =
-            !self.http && step.body == Body::Whole && self.is_alone(stage, step) && self.was_calm(stage);
-        // Over HTTP who sends less than is there already may have had nothing to send.
-        let heard = |node: &usize| !stage.nodes[*node].http;
-        let still = |node: &usize| well && heard(node) && stage.is_spoilt(*node, step.object);
+        let well = step.body == Body::Whole && self.is_alone(stage, step) && self.was_calm(stage);
+        let still = |node: &usize| well && stage.is_spoilt(*node, step.object);
         self.spoilt.iter().copied().filter(still).collect()
+    }
+
+    /// Whether no node that a request is for has lost the object since it said that it has it: nobody may say that it is absent,
+    /// whatever is wrong with that node.
+    pub fn is_still_there(&self, stage: &Stage, step: &Step) -> bool {
+        !self.still(stage, step).is_empty()
+    }
+
+    /// Whether it can be said if the object is there: a node that is well has it, or all are well that may.
+    pub fn can_be_said(&self, stage: &Stage, step: &Step) -> bool {
+        let calm = stage.calm(&self.weather);
+        let unchanged = stage.model().no_puts(step.object, self.since);
+        let all_are_well = unchanged && self.listed.is_subset(&calm.nodes);
+        self.was_calm(stage) || all_are_well || !self.still(stage, step).is_disjoint(&calm.nodes)
+    }
+
+    fn still(&self, stage: &Stage, step: &Step) -> BTreeSet<usize> {
+        &self.must & stage.model().must(step.object)
     }
 
     /// Whether the object must be found where the request is for.
     pub fn must_be_there(&self, stage: &Stage, step: &Step) -> bool {
         let calm = stage.calm(&self.weather);
-        let still = &self.must & stage.model().must(step.object);
+        let still = self.still(stage, step);
         // Over HTTP an object that is cut off looks like none, and so does one that has rotted.
         let whole = !((self.http || stage.rots()) && step.what == What::Get) || self.was_calm(stage);
         calm.client && whole && !still.is_disjoint(&calm.nodes)
@@ -111,7 +132,11 @@ impl Met {
         // what is removed in between is then missing.
         let settled =
             stage.model().no_removals(step.object, self.since) || (self.was_calm(stage) && !self.http);
-        let (have, lack) = (&self.asked & &self.holders, &self.asked - &self.holders);
+        // A special remote takes an object from the beginning, be it there or not.
+        let (have, lack): (BTreeSet<usize>, BTreeSet<usize>) = self
+            .asked
+            .iter()
+            .partition(|node| self.holders.contains(node) && !stage.nodes[**node].is_special);
         let takes = !(&lack - &self.spoilt).is_disjoint(&calm.nodes);
         let has = lack.is_subset(&calm.away) && !have.is_disjoint(&calm.nodes);
         // Over HTTP the offset is asked for first, and may be another by then.

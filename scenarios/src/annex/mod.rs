@@ -8,6 +8,7 @@
 //! | [`draw`] | how a seed draws that, and what goes wrong |
 //! | [`play`] | plays a case: everybody, then quiet, then the oracles |
 //! | [`stage`] | the gateway and its nodes, through their lives |
+//! | [`mounted`] | special remotes, which the gateway speaks for |
 //! | [`link`], [`near`] | byte streams between them, and what becomes of bytes |
 //! | [`client`], [`mod@line`], [`web`] | who asks for something, and how that is said |
 //! | [`model`] | what must be there, given what clients were told |
@@ -20,6 +21,7 @@ pub mod line;
 pub mod link;
 pub mod met;
 pub mod model;
+pub mod mounted;
 pub mod near;
 pub mod oracle;
 pub mod play;
@@ -34,6 +36,8 @@ use futures::future::BoxFuture;
 use seedgrid::case::{Case, Dice, Draft, Scenario, Workload};
 use seedgrid::world::World;
 use workload::AnnexWorkload;
+
+use crate::table;
 
 /// A scenario with a gateway.
 pub struct AnnexScenario {
@@ -85,10 +89,7 @@ impl Scenario for AnnexScenario {
     }
 
     fn load(&self, workload: toml::Table) -> Result<Arc<dyn Workload>, String> {
-        let workload: AnnexWorkload =
-            workload.try_into().map_err(|error: toml::de::Error| error.message().to_string())?;
-        workload.check()?;
-        Ok(Arc::new(workload))
+        table::load(workload, AnnexWorkload::check)
     }
 
     fn play(&self, case: Arc<Case>, world: World) -> BoxFuture<'static, ()> {

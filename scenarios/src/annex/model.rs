@@ -19,6 +19,10 @@ pub struct Model {
 struct Known {
     /// The nodes that have it: somebody was told so, and nobody has asked to remove it since.
     must: BTreeSet<usize>,
+    /// The nodes that said at some time that they have it.
+    told: BTreeSet<usize>,
+    /// Of some request, ever, nobody knows what has become of it.
+    murky: bool,
     /// Nodes that keep it, and until when: somebody has a lock, or had one and was lost.
     locks: BTreeMap<u64, (usize, Instant)>,
     /// How many requests of each kind there were.
@@ -97,6 +101,7 @@ impl Model {
         let known = &mut self.objects[object];
         known.putting -= 1;
         known.lost_puts += u64::from(lost.is_some());
+        known.murky |= lost.is_some();
         known.busy_until = known.busy_until.max(lost);
     }
 
@@ -112,11 +117,23 @@ impl Model {
     pub fn has_removed(&mut self, object: usize, lost: bool) {
         self.objects[object].removing -= 1;
         self.objects[object].lost_removals += u64::from(lost);
+        self.objects[object].murky |= lost;
     }
 
     /// A node is known to have the object.
     pub fn is_there(&mut self, object: usize, node: usize) {
         self.objects[object].must.insert(node);
+    }
+
+    /// A node has said that it has the object.
+    pub fn was_there(&mut self, object: usize, node: usize) {
+        self.objects[object].told.insert(node);
+    }
+
+    /// The nodes that the gateway's log must have for an object, if they have it.
+    pub fn must_be_listed(&self, object: usize) -> BTreeSet<usize> {
+        let Known { told, murky, .. } = &self.objects[object];
+        if *murky { BTreeSet::new() } else { told.clone() }
     }
 
     /// Somebody asks for a lock, or has one now.

@@ -44,11 +44,13 @@ pub async fn play(case: Arc<Case>, world: World) {
     stage.up().await;
     stage.model().settle();
     stage.check_disks();
+    stage.check_log();
     stage.check_quiet(workload.idle);
     let http = workload.clients.iter().any(|client| client.http);
     probe(&stage, workload.idle, http).await;
     stage.script.sleep(Duration::from_secs(1)).await;
     stage.check_disks();
+    stage.check_log();
     stage.check_quiet(workload.idle);
     stage.close().await;
 }

@@ -23,6 +23,7 @@ use pool::repository::Repository;
 use pool::repository::layout::Layout;
 use pool::session::client::Remote;
 use pool::session::server::{Manner, serve};
+use pool::special::Special;
 use pool::uuid::Uuid;
 use pool::version::Version;
 use pool::wire::Wire;
@@ -36,6 +37,7 @@ use tokio::sync::Notify;
 
 use super::link::{Far, GARBLES, link, relay};
 use super::model::Model;
+use super::mounted::{self, Mounted};
 use super::near::{Counted, NearEnd};
 use super::oracle;
 use super::workload::{AnnexWorkload, Object};
@@ -45,7 +47,7 @@ use crate::storage::stage::lock;
 const LINKS: &str = "links";
 const PORT: u16 = 9417;
 /// Where a node has its objects.
-const ROOT: &str = "srv/annex";
+pub(super) const ROOT: &str = "srv/annex";
 /// The name of the cluster.
 const CLUSTER: &str = "cluster";
 /// How long a node's process is down after a crash.
@@ -133,13 +135,22 @@ pub struct NodeHost {
     pub actor: Actor,
     /// The newest version that it speaks.
     pub version: Version,
-    /// That of a life of its process, and the number of that life.
-    repository: Mutex<Option<(u32, Repository)>>,
+    /// What is there in a life of its process, and the number of that life.
+    open: Mutex<Option<(u32, Open)>>,
     sessions: Arc<AtomicU64>,
     /// Whether it is reached over HTTP.
     pub http: bool,
     /// Its HTTP server in this life of its process.
     web: Mutex<Option<Arc<Server>>>,
+    /// Whether it is a special remote.
+    pub is_special: bool,
+}
+
+/// What a node has its objects in.
+#[derive(Clone)]
+enum Open {
+    Repository(Repository),
+    Special(Special),
 }
 
 impl Stage {
@@ -158,7 +169,10 @@ impl Stage {
             actor.booted_before(Duration::from_secs(plan.uptime_s));
             // The machine is older than its repository.
             let _ = actor.disk().create_dir_all(Path::new(ROOT).parent().unwrap_or(Path::new(ROOT)));
-            plan.has.iter().for_each(|object| place(actor.disk(), &objects[*object]));
+            if plan.special {
+                mounted::make(actor.disk()).expect("nothing goes wrong with a disk before the run");
+            }
+            plan.has.iter().for_each(|object| place(actor.disk(), &objects[*object], plan.special));
             actor.disk().sync_all();
             if power {
                 actor.disk().track();
@@ -167,10 +181,11 @@ impl Stage {
                 uuid: uuid(&format!("node{number}")),
                 actor,
                 version: Version::new(plan.version).unwrap_or(Version::MAX),
-                repository: Mutex::default(),
+                open: Mutex::default(),
                 sessions: Arc::default(),
                 http: plan.http,
                 web: Mutex::default(),
+                is_special: plan.special,
             }
         });
         let nodes: Vec<_> = nodes.collect();
@@ -181,11 +196,7 @@ impl Stage {
         let config = Config { jobs: workload.workers, locked_files: workload.locks, ..web(Version::MAX) };
         Arc::new_cyclic(|stage| {
             for (number, node) in nodes.iter().enumerate() {
-                let way = if node.http {
-                    way_to(number, node)
-                } else {
-                    Way::Dial(Arc::new(Route::new(stage, number, node)))
-                };
+                let way = way_to(stage, number, node);
                 gateway.add(Member { uuid: node.uuid.clone(), cost: 100, way });
             }
             let gateway = Arc::new(gateway);
@@ -287,7 +298,7 @@ impl Stage {
                 let node = &self.nodes[number];
                 let name = node.uuid.as_str();
                 let sick = self.rotten.contains(name) || self.sick.contains(name) && !healed;
-                (node.repository().is_some(), node.actor.life(), sick)
+                (node.open().is_some(), node.actor.life(), sick)
             }
         };
         let still = lock(&self.still).get(&far).is_some_and(|links| *links > 0);
@@ -340,9 +351,9 @@ impl Stage {
                             node.actor.restart();
                         }
                     }
-                    if let Some(life) = node.open().await {
+                    if let Some(life) = node.begin().await {
                         node.actor.down(life).await;
-                        lock(&node.repository).take();
+                        lock(&node.open).take();
                         lock(&node.web).take();
                         stage.check_disks();
                     } else {
@@ -373,7 +384,7 @@ impl Stage {
 
     /// Waits until all nodes are up.
     pub async fn up(&self) {
-        while self.nodes.iter().any(|node| node.repository().is_none()) {
+        while self.nodes.iter().any(|node| node.open().is_none()) {
             self.script.sleep(DOWN).await;
         }
     }
@@ -462,6 +473,19 @@ impl Stage {
         }
     }
 
+    /// Looks at the gateway's log when nobody asks for anything. Where a node's disk fails, nobody knows what it did.
+    pub fn check_log(&self) {
+        for object in 0..self.objects.len() {
+            let mut must = self.model().must_be_listed(object);
+            must.retain(|node| {
+                let node = &self.nodes[*node];
+                node.actor.life() == 0 && !self.sick.contains(node.uuid.as_str())
+            });
+            let there = &must & &self.holders(object);
+            self.judge("log", oracle::log::check_listed(object, &there, &self.listed(object)));
+        }
+    }
+
     /// Looks at the gateway's capacity, whoever is using it.
     pub fn check_counts(&self, limit: usize) {
         self.judge(
@@ -484,9 +508,14 @@ impl Stage {
                 self.check_web(node.uuid.as_str(), &server, Config::default().locked_files);
             }
         }
-        let quiet = |node: &NodeHost| node.repository().as_ref().is_none_or(Repository::is_quiet);
         for node in &self.nodes {
-            self.judge("capacity", oracle::capacity::check_repository(&node.uuid, quiet(node)));
+            self.judge("capacity", oracle::capacity::check_repository(&node.uuid, node.is_quiet()));
+            // What was on its way when the disk went away stays there.
+            let whole = node.actor.life() == 0 && !self.sick.contains(node.uuid.as_str());
+            if node.is_special && whole {
+                let spools = mounted::spools(node.actor.disk());
+                self.judge("capacity", oracle::capacity::check_spools(&node.uuid, spools));
+            }
         }
     }
 
@@ -513,22 +542,51 @@ impl Stage {
 }
 
 impl NodeHost {
-    /// The repository; none while the node's process is down.
-    fn repository(&self) -> Option<Repository> {
-        let (life, repository) = lock(&self.repository).clone()?;
-        (self.actor.is_up() && self.actor.life() == life).then_some(repository)
+    /// What is there now, and since which life; none while the node's process is down.
+    fn open(&self) -> Option<(u32, Open)> {
+        let (life, open) = lock(&self.open).clone()?;
+        (self.actor.is_up() && self.actor.life() == life).then_some((life, open))
     }
 
-    /// Opens the repository; tells in which life of the process. None when that goes down meanwhile, or its disk fails.
-    async fn open(&self) -> Option<u32> {
+    /// The repository; none while the node's process is down.
+    fn repository(&self) -> Option<Repository> {
+        match self.open()? {
+            (_, Open::Repository(repository)) => Some(repository),
+            (_, Open::Special(_)) => None,
+        }
+    }
+
+    /// The special remote, and in which life; none while its disk is away.
+    pub fn special(&self) -> Option<(u32, Special)> {
+        match self.open()? {
+            (life, Open::Special(special)) => Some((life, special)),
+            (_, Open::Repository(_)) => None,
+        }
+    }
+
+    /// Whether nobody is about any object.
+    fn is_quiet(&self) -> bool {
+        self.open().is_none_or(|(_, open)| match open {
+            Open::Repository(repository) => repository.is_quiet(),
+            Open::Special(special) => special.is_quiet(),
+        })
+    }
+
+    /// Begins to serve; tells in which life of the process. None when that goes down meanwhile, or its disk fails.
+    async fn begin(&self) -> Option<u32> {
         let life = self.actor.life();
         let (runtime, name) = (self.actor.runtime(), self.uuid.clone());
-        let opening = async move { Repository::open(runtime, name, Path::new(ROOT)).await };
-        let repository = self.actor.ask("open", 0, opening).await.ok()?.ok()?;
-        *lock(&self.web) = self
-            .http
-            .then(|| Arc::new(Server::new(self.actor.runtime(), repository.clone(), web(self.version))));
-        *lock(&self.repository) = Some((life, repository));
+        let open = if self.is_special {
+            Open::Special(Special::new(runtime, name, Path::new(ROOT)))
+        } else {
+            let opening = async move { Repository::open(runtime, name, Path::new(ROOT)).await };
+            let repository = self.actor.ask("open", 0, opening).await.ok()?.ok()?;
+            *lock(&self.web) = self
+                .http
+                .then(|| Arc::new(Server::new(self.actor.runtime(), repository.clone(), web(self.version))));
+            Open::Repository(repository)
+        };
+        *lock(&self.open) = Some((life, open));
         self.actor.recovered();
         Some(life)
     }
@@ -573,10 +631,17 @@ impl Dial for Route {
     }
 }
 
-/// The way to a node over HTTP: the links' machine passes everything on.
-fn way_to(number: usize, node: &NodeHost) -> Way {
-    let site = Site { host: LINKS.into(), port: PORT + number as u16, server: node.uuid.clone() };
-    Way::Http(site, None)
+/// The way to a node. Over HTTP the links' machine passes everything on.
+fn way_to(stage: &Weak<Stage>, number: usize, node: &NodeHost) -> Way {
+    let uuid = node.uuid.clone();
+    if node.is_special {
+        let stage = stage.clone();
+        return Way::Here(Box::new(move || Box::new(Mounted::new(stage.clone(), number, uuid.clone()))));
+    }
+    match node.http {
+        true => Way::Http(Site { host: LINKS.into(), port: PORT + number as u16, server: uuid }, None),
+        false => Way::Dial(Arc::new(Route::new(stage, number, node))),
+    }
 }
 
 /// How everybody serves HTTP, who speaks versions up to `newest`.
@@ -586,11 +651,13 @@ fn web(newest: Version) -> Config {
 }
 
 /// Somebody puts an object where a node has its objects, past the node.
-fn place(disk: &dyn Files, Object { key, content }: &Object) {
+fn place(disk: &dyn Files, Object { key, content }: &Object, special: bool) {
     let layout = Layout::new(Path::new(ROOT));
-    let placed = layout.make(disk).and_then(|()| {
-        disk.open(&layout.incoming(key), OpenMode::CreateOrOpen)?.write_all_at(0, content)?;
-        layout.publish(disk, key)
+    let from = if special { layout.spool("placed") } else { layout.incoming(key) };
+    let made = if special { mounted::make(disk) } else { layout.make(disk) };
+    let placed = made.and_then(|()| {
+        disk.open(&from, OpenMode::CreateOrOpen)?.write_all_at(0, content)?;
+        layout.publish(disk, &from, key)
     });
     placed.expect("nothing goes wrong with a disk before the run");
 }

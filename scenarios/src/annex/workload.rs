@@ -5,6 +5,8 @@ use pool::hash::HashKind;
 use pool::key::Key;
 use serde::{Deserialize, Serialize};
 
+use crate::table::is_default;
+
 /// What a case does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,10 +24,10 @@ pub struct AnnexWorkload {
     #[serde(default = "one")]
     pub locks: usize,
     /// Links carry one byte at a time.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub bytes: bool,
     /// The gateway's machine was started so many seconds before the run.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub uptime_s: u64,
     /// The nodes of the cluster.
     #[serde(rename = "node", default)]
@@ -45,10 +47,13 @@ pub struct NodePlan {
     /// The newest version that it speaks.
     pub version: u64,
     /// It is reached over HTTP.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub http: bool,
+    /// It is a directory special remote, which the gateway speaks for.
+    #[serde(skip_serializing_if = "is_default")]
+    pub special: bool,
     /// Its machine was started so many seconds before the run.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub uptime_s: u64,
     /// Objects that it has from the start, which the gateway does not know of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -62,10 +67,10 @@ pub struct ClientPlan {
     /// The newest version that it speaks.
     pub version: u64,
     /// It speaks HTTP.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub http: bool,
     /// How often it does all of it; once, when that is not said.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub rounds: u64,
     /// What it does.
     #[serde(rename = "step", default)]
@@ -84,7 +89,7 @@ impl ClientPlan {
 #[serde(deny_unknown_fields, default)]
 pub struct Step {
     /// It waits so many milliseconds first.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub after_ms: u64,
     /// What it asks for.
     #[serde(rename = "do")]
@@ -95,22 +100,22 @@ pub struct Step {
     /// Which object.
     pub object: usize,
     /// From where on it gets the object.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub offset: u64,
     /// What it sends for the object.
-    #[serde(skip_serializing_if = "Body::is_whole")]
+    #[serde(skip_serializing_if = "is_default")]
     pub body: Body,
     /// In how many pieces.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub pieces: u64,
     /// So many seconds after it asked for the time, the object may no longer be removed.
-    #[serde(skip_serializing_if = "is_nought")]
+    #[serde(skip_serializing_if = "is_default")]
     pub limit_s: i64,
     /// How long it keeps a lock, or waits between asking for the time and removing, in milliseconds.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub hold_ms: u64,
     /// It hangs up afterwards, instead of unlocking if it has a lock.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub leaves: bool,
 }
 
@@ -162,12 +167,12 @@ pub enum Body {
 #[serde(deny_unknown_fields, default)]
 pub struct Deed {
     /// So many milliseconds after the last.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub after_ms: u64,
     /// Which node.
     pub node: usize,
     /// The power fails; otherwise its process alone dies.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub power: bool,
 }
 
@@ -208,6 +213,9 @@ impl AnnexWorkload {
             () if nodes.max().is_some_and(|node| node >= self.nodes.len()) => {
                 Err(format!("the nodes are 0 to {}", self.nodes.len() - 1))
             }
+            () if self.nodes.iter().any(|node| node.special && node.http) => {
+                Err("a special remote is not reached over HTTP".into())
+            }
             () if versions.any(|version| version > 4) => Err("the versions are 0 to 4".into()),
             () if self.clients.len() > 40
                 || (steps().count() as u64).saturating_mul(most) > 100_000
@@ -229,24 +237,6 @@ impl AnnexWorkload {
     }
 }
 
-impl Body {
-    fn is_whole(&self) -> bool {
-        *self == Body::Whole
-    }
-}
-
 fn one() -> usize {
     1
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-fn is_nought(number: &i64) -> bool {
-    *number == 0
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
 }

@@ -30,6 +30,8 @@ use seedgrid::case::{Case, Dice, Draft, Scenario, Workload};
 use seedgrid::world::World;
 use workload::ClassicWorkload;
 
+use crate::table;
+
 /// The scenario.
 pub struct ClassicScenario;
 
@@ -53,10 +55,7 @@ impl Scenario for ClassicScenario {
     }
 
     fn load(&self, workload: toml::Table) -> Result<Arc<dyn Workload>, String> {
-        let workload: ClassicWorkload =
-            workload.try_into().map_err(|error: toml::de::Error| error.message().to_string())?;
-        workload.check()?;
-        Ok(Arc::new(workload))
+        table::load(workload, ClassicWorkload::check)
     }
 
     fn play(&self, case: Arc<Case>, world: World) -> BoxFuture<'static, ()> {

@@ -6,6 +6,7 @@ use storage::config::{Expire, ExpireMode};
 use storage::share::{Prefix, ShareId};
 
 use crate::storage::workload::{DAY, index_of, text_of};
+use crate::table::is_default;
 
 /// What a case does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +15,7 @@ pub struct ClassicWorkload {
     /// Bytes of a share of each file.
     pub sizes: [u64; FILES as usize],
     /// At the end all leases are left to end, and every share with them.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub finale: bool,
     /// What the node's own server has left in its directory.
     #[serde(rename = "container", default, skip_serializing_if = "Vec::is_empty")]
@@ -36,7 +37,7 @@ pub struct Inherited {
     /// Which of its shares.
     pub share: u32,
     /// It is of version 1, whose lease secrets are in clear.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub old: bool,
     /// A lease of each client in turn, and after how many days of the run it ends.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -84,25 +85,25 @@ pub struct ClientPlan {
 #[serde(deny_unknown_fields, default)]
 pub struct Step {
     /// It waits so many milliseconds first.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub after_ms: u64,
     /// What it does.
     #[serde(rename = "do")]
     pub what: What,
     /// To which file.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub file: u64,
     /// To which of its shares.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub shares: Vec<u32>,
     /// Where it reads.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub offset: u64,
     /// How many bytes it reads.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub length: u64,
     /// In how many pieces it uploads.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub pieces: u64,
     /// How an upload ends.
     #[serde(skip_serializing_if = "End::is_close")]
@@ -162,16 +163,16 @@ pub enum Policy {
 #[serde(deny_unknown_fields, default)]
 pub struct Deed {
     /// So many milliseconds after the last.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub after_ms: u64,
     /// What.
     #[serde(rename = "do")]
     pub what: Happening,
     /// To which file.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub file: u64,
     /// To which of its shares.
-    #[serde(skip_serializing_if = "is_nought")]
+    #[serde(skip_serializing_if = "is_default")]
     pub share: u32,
 }
 
@@ -264,16 +265,4 @@ impl End {
     fn is_close(&self) -> bool {
         *self == End::Close
     }
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-fn is_nought(number: &u32) -> bool {
-    *number == 0
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
 }

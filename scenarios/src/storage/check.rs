@@ -19,6 +19,7 @@ use seedgrid::world::{Knobs, World};
 use serde::{Deserialize, Serialize};
 
 use crate::fixtures::FileSpec;
+use crate::table;
 use crate::workload::ServerPlan;
 
 /// What a case does.
@@ -60,12 +61,12 @@ impl Scenario for CheckScenario {
     }
 
     fn load(&self, workload: toml::Table) -> Result<Arc<dyn Workload>, String> {
-        let workload: CheckWorkload =
-            workload.try_into().map_err(|error: toml::de::Error| error.message().to_string())?;
-        match workload.servers.len() > 1000 || workload.leases.len() > 1000 {
-            true => Err("more than 1000 servers or checks".into()),
-            false => Ok(Arc::new(workload)),
-        }
+        table::load(workload, |workload: &CheckWorkload| {
+            match workload.servers.len() > 1000 || workload.leases.len() > 1000 {
+                true => Err("more than 1000 servers or checks".into()),
+                false => Ok(()),
+            }
+        })
     }
 
     fn play(&self, case: Arc<Case>, world: World) -> BoxFuture<'static, ()> {

@@ -39,6 +39,8 @@ use seedgrid::case::{Case, Dice, Draft, Scenario, Workload};
 use seedgrid::world::World;
 use workload::{End, Happening, StorageWorkload, What};
 
+use crate::table;
+
 /// A scenario with a storage server.
 pub struct StorageScenario {
     name: &'static str,
@@ -267,8 +269,5 @@ impl Scenario for StorageScenario {
 }
 
 fn load(workload: toml::Table) -> Result<Arc<dyn Workload>, String> {
-    let workload: StorageWorkload =
-        workload.try_into().map_err(|error: toml::de::Error| error.message().to_string())?;
-    workload.check()?;
-    Ok(Arc::new(workload))
+    table::load(workload, StorageWorkload::check)
 }

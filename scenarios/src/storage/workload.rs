@@ -9,6 +9,8 @@ use protocol::server::ShareNumber;
 use serde::{Deserialize, Serialize};
 use storage::config::{self, Config};
 
+use crate::table::is_default;
+
 /// What a case does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,7 +39,7 @@ pub struct ServerPlan {
     #[serde(skip_serializing_if = "is_zero")]
     pub in_memory: u64,
     /// Committed transactions may be on the disk some time later.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub lazy_sync: bool,
     /// When leases end.
     pub expiry: Expiry,
@@ -46,22 +48,22 @@ pub struct ServerPlan {
     /// From the start of a crawl to that of the next.
     pub crawl_every_s: u64,
     /// Each prefix is a slice of its own.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub small_slices: bool,
     /// Bytes of the disk that are kept free; all of it, for a server that takes nothing.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub reserved: u64,
     /// No new immutable shares are taken.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub read_only: bool,
     /// A full upload may replace a corrupted share.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub replaces_corrupt: bool,
     /// Each message takes at least so many microseconds.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub latency_us: u64,
     /// Each call of the backend takes up to so many microseconds.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub backend_us: u64,
 }
 
@@ -116,7 +118,7 @@ pub struct ClientPlan {
 #[serde(deny_unknown_fields, default)]
 pub struct Step {
     /// It waits so many milliseconds first.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub after_ms: u64,
     /// Then for the crawler to set to work, and so many milliseconds longer; or less long, when negative.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,25 +127,25 @@ pub struct Step {
     #[serde(rename = "do")]
     pub what: What,
     /// To which file.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub file: u64,
     /// To which of its shares.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub shares: Vec<ShareNumber>,
     /// Where: of a read or a write.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub offset: u64,
     /// How many bytes: of a share, a read or a write.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub length: u64,
     /// Which of several texts is written.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub text: u64,
     /// An upload comes in so many pieces.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub pieces: u64,
     /// With so many milliseconds between them.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub gap_ms: u64,
     /// In which order.
     #[serde(skip_serializing_if = "Order::is_forward")]
@@ -158,10 +160,10 @@ pub struct Step {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cut: Option<u64>,
     /// With the wrong write enabler.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub stranger: bool,
     /// A write has one more byte, where no share can have any: the server must refuse all of it.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub too_far: bool,
 }
 
@@ -242,7 +244,7 @@ pub enum Test {
 #[serde(deny_unknown_fields, default)]
 pub struct Deed {
     /// So many milliseconds after the last.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub after_ms: u64,
     /// Then when the crawler has set to work, and so many milliseconds later; or earlier, when negative.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -251,13 +253,13 @@ pub struct Deed {
     #[serde(rename = "do")]
     pub what: Happening,
     /// To which file.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub file: u64,
     /// To which of its shares.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub share: u64,
     /// How much: bytes, or seconds.
-    #[serde(skip_serializing_if = "is_nought")]
+    #[serde(skip_serializing_if = "is_default")]
     pub by: i64,
 }
 
@@ -431,16 +433,4 @@ impl Test {
     fn is_nothing(&self) -> bool {
         *self == Test::Nothing
     }
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-fn is_nought(number: &i64) -> bool {
-    *number == 0
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
 }

@@ -14,18 +14,19 @@
 //! | room | what it holds |
 //! | --- | --- |
 //! | [`spooling`] | an object on its way in |
+//! | [`spools`] | the files of such objects, which must go |
 
 pub mod spooling;
+pub mod spools;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use runtime::files::Files;
-use runtime::{Runtime, reached, relapse};
+use runtime::{Runtime, relapse};
 
 use crate::cluster::clocks;
 use crate::key::Key;
@@ -38,6 +39,7 @@ use crate::repository::sending::Sending;
 use crate::uuid::Uuid;
 use crate::version::Version;
 use spooling::Spooling;
+use spools::Spools;
 
 /// A directory special remote. Clones are the same.
 #[derive(Clone)]
@@ -50,21 +52,20 @@ struct Shared {
     kept: Kept,
     /// Held while an object appears or goes: its directory may go with it.
     changing: Mutex<()>,
-    /// How many files of uploads there are.
-    spools: AtomicU64,
+    spools: Spools,
 }
 
 impl Special {
     /// The special remote in `root`, which has to be there when something is asked of it.
     pub fn new(runtime: Runtime, uuid: Uuid, root: &Path) -> Special {
         let (layout, kept) = (Layout::new(root), Kept::default());
-        let (changing, spools) = (Mutex::default(), AtomicU64::new(0));
+        let (changing, spools) = (Mutex::default(), Spools::default());
         Special(Arc::new(Shared { uuid, runtime, layout, kept, changing, spools }))
     }
 
     /// The remote as a peer of one client.
     pub fn peer(&self) -> SpecialPeer {
-        SpecialPeer { special: self.clone(), version: Version::MAX }
+        SpecialPeer { special: self.clone(), version: Version::MAX, spools: Spools::default() }
     }
 
     /// Who it is.
@@ -74,7 +75,7 @@ impl Special {
 
     /// Whether nothing is on its way in.
     pub fn is_quiet(&self) -> bool {
-        self.0.spools.load(Ordering::Relaxed) == 0
+        self.0.spools.is_empty()
     }
 
     /// Work on the disk. What goes wrong there is what the remote says.
@@ -103,10 +104,7 @@ impl Shared {
     fn must_be_there(&self, files: &dyn Files) -> io::Result<()> {
         match self.layout.is_there(files)? {
             true => Ok(()),
-            false => {
-                reached!("special: the directory is not there");
-                Err(io::Error::other("the directory is not there"))
-            }
+            false => Err(io::Error::other("the directory is not there")),
         }
     }
 
@@ -129,6 +127,8 @@ impl Shared {
 pub struct SpecialPeer {
     special: Special,
     version: Version,
+    /// Those of its own uploads.
+    spools: Spools,
 }
 
 #[async_trait]
@@ -189,13 +189,16 @@ impl Peer for SpecialPeer {
 
     /// Always from the beginning, be it there or not.
     async fn put<'a>(&'a mut self, _: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
-        let spooling = Spooling::begin(self.special.clone(), self.version, key).await?;
+        let spools = [self.spools.clone(), self.special.0.spools.clone()];
+        let spooling = Spooling::begin(self.special.clone(), self.version, spools, key).await?;
         Ok(Offer::From(0, Box::new(spooling)))
     }
 
     fn is_reusable(&self) -> bool {
-        true
+        self.spools.is_empty()
     }
 
-    async fn close(&mut self) {}
+    async fn close(&mut self) {
+        self.spools.drain().await;
+    }
 }

@@ -3,13 +3,13 @@
 
 use std::path::PathBuf;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use runtime::files::{File, Files, OpenMode};
 use runtime::{reached, relapse};
 
+use super::spools::{Counted, Spools};
 use super::{Shared, Special};
 use crate::key::Key;
 use crate::peer::{Outcome, PeerError, Upload, Verdict};
@@ -29,6 +29,7 @@ struct Spool {
     file: Box<dyn File>,
     path: PathBuf,
     special: Special,
+    counted: Option<Counted>,
 }
 
 impl Place for Spool {
@@ -39,19 +40,24 @@ impl Place for Spool {
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        let (special, path) = (self.special.clone(), std::mem::take(&mut self.path));
-        let files = special.0.runtime.files();
-        let runtime = special.0.runtime.clone();
+        let (runtime, path, counted) =
+            (&self.special.0.runtime, std::mem::take(&mut self.path), self.counted.take());
+        let files = runtime.files();
         runtime.start_blocking("remove spool", move || {
             // It is not there when it has become the object. Where the disk fails, it stays.
             let _ = files.remove_file(&path);
-            special.0.spools.fetch_sub(1, Ordering::Relaxed);
+            drop(counted);
         });
     }
 }
 
 impl Spooling {
-    pub(super) async fn begin(special: Special, version: Version, key: &Key) -> Result<Spooling, PeerError> {
+    pub(super) async fn begin(
+        special: Special,
+        version: Version,
+        among: [Spools; 2],
+        key: &Key,
+    ) -> Result<Spooling, PeerError> {
         let name: [u8; 16] = special.0.runtime.entropy();
         let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
         let of = special.clone();
@@ -60,8 +66,7 @@ impl Spooling {
             let path = shared.layout.spool(&format!("grid-{name}"));
             files.create_dir_all(path.parent().unwrap_or(&path))?;
             let file = files.open(&path, OpenMode::CreateNew)?;
-            shared.spools.fetch_add(1, Ordering::Relaxed);
-            Ok(Spool { file, path, special: of })
+            Ok(Spool { file, path, special: of, counted: Some(Counted::new(among)) })
         };
         let spool = special.job("open spool", opening).await?;
         let taking = Taking::new(special.0.runtime.clone(), key, spool, 0);

@@ -54,3 +54,11 @@ pub fn check_repository(of: &Uuid, quiet: bool) -> Result<(), String> {
         Err(format!("all clients have gone, and somebody is about an object of {of}"))
     }
 }
+
+/// Checks that nothing is left of uploads to a special remote.
+pub fn check_spools(of: &Uuid, spools: usize) -> Result<(), String> {
+    match spools {
+        0 => Ok(()),
+        some => Err(format!("all clients have gone, and {some} files of uploads are left on {of}")),
+    }
+}

@@ -4,5 +4,6 @@ pub mod answers;
 pub mod capacity;
 pub mod content;
 pub mod locks;
+pub mod log;
 pub mod replies;
 pub mod stored;
