@@ -33,22 +33,17 @@ pub trait Backend: Send + Sync {
     /// are not published yet are not among them, if the backend keeps those apart. All of them, or an error.
     async fn list(&self, index: StorageIndex) -> Result<BTreeMap<ShareNumber, Body>, BackendError>;
 
-    /// Tells `then` the numbers of what [`list`](Backend::list) tells, without a look at it: what has a name need be no share.
-    /// `then` is called where the answer is known, so that no task need be woken for what can go on in a job.
-    async fn names(&self, index: StorageIndex, then: Then<BTreeSet<ShareNumber>>) {
-        then(self.list(index).await.map(|bodies| bodies.into_keys().collect()));
+    /// The numbers of what [`list`](Backend::list) tells, without a look at it: what has a name need be no share.
+    async fn names(&self, index: StorageIndex) -> Result<BTreeSet<ShareNumber>, BackendError> {
+        Ok(self.list(index).await?.into_keys().collect())
     }
 
-    /// Tells `then`, as [`names`](Backend::names) does, whether anything has a name in the file, and if not, how much room
-    /// there is: what an allocation asks first.
-    async fn glance(&self, index: StorageIndex, then: Then<Glance>) {
-        let glance = async {
-            Ok(match self.list(index).await?.is_empty() {
-                true => Glance::Nothing { available: self.available_space().await? },
-                false => Glance::Something,
-            })
-        };
-        then(glance.await);
+    /// What an allocation asks first: whether anything has a name in the file, and if not, how much room there is.
+    async fn glance(&self, index: StorageIndex) -> Result<Glance, BackendError> {
+        Ok(match self.names(index).await?.is_empty() {
+            true => Glance::Nothing { available: self.available_space().await? },
+            false => Glance::Something,
+        })
     }
 
     /// Everything that is kept under a prefix: for each of its [`files`](Backend::files) that is `known` what
@@ -104,9 +99,6 @@ pub trait Backend: Send + Sync {
     /// Bytes that can still be written; none when there is no telling.
     async fn available_space(&self) -> Result<Option<u64>, BackendError>;
 }
-
-/// What is done with an answer.
-pub type Then<T> = Box<dyn FnOnce(Result<T, BackendError>) + Send>;
 
 /// What a [`glance`](Backend::glance) shows of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

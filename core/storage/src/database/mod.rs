@@ -277,17 +277,6 @@ impl Database {
         queue::update(&self.0, kind, work).await
     }
 
-    /// As [`Self::update`], with work that takes what is brought to it. `bring` is given a function to call with that,
-    /// wherever it has it: a job can, and no task need be woken in between. When it never does, the work is lost.
-    pub async fn update_with<A: Send + 'static, T: Send + 'static, F: Future<Output = ()>>(
-        &self,
-        kind: &'static str,
-        bring: impl FnOnce(Box<dyn FnOnce(A) + Send>) -> F,
-        work: impl FnOnce(&mut Write<'_>, A) -> Result<T, DatabaseError> + Send + 'static,
-    ) -> Result<T, DatabaseError> {
-        queue::update_with(&self.0, kind, bring, work).await
-    }
-
     /// Runs `work` on the last committed state.
     pub async fn view<T: Send + 'static>(
         &self,

@@ -56,36 +56,15 @@ pub(super) async fn update<T: Send + 'static>(
     work: impl FnOnce(&mut Write<'_>) -> Result<T, DatabaseError> + Send + 'static,
 ) -> Result<T, DatabaseError> {
     let (tell, told) = oneshot::channel();
-    enqueue(shared, kind, change(tell, work));
-    told.await.map_err(|_| runtime::JobLost(kind))?
-}
-
-/// Waits for the commit of a change that is put into the queue by whoever brings what it needs.
-pub(super) async fn update_with<A: Send + 'static, T: Send + 'static, F: Future<Output = ()>>(
-    shared: &Arc<Shared>,
-    kind: &'static str,
-    bring: impl FnOnce(Box<dyn FnOnce(A) + Send>) -> F,
-    work: impl FnOnce(&mut Write<'_>, A) -> Result<T, DatabaseError> + Send + 'static,
-) -> Result<T, DatabaseError> {
-    let (tell, told) = oneshot::channel();
-    let queue = shared.clone();
-    let put = move |brought| enqueue(&queue, kind, change(tell, move |write| work(write, brought)));
-    bring(Box::new(put)).await;
-    told.await.map_err(|_| runtime::JobLost(kind))?
-}
-
-/// A change, and who is told what came of it.
-fn change<T: Send + 'static>(
-    tell: oneshot::Sender<Result<T, DatabaseError>>,
-    work: impl FnOnce(&mut Write<'_>) -> Result<T, DatabaseError> + Send + 'static,
-) -> Work {
-    Work::Change(Box::new(move |write: Result<&mut Write<'_>, DatabaseError>| {
+    let change = move |write: Result<&mut Write<'_>, DatabaseError>| {
         let result = write.and_then(work);
         // Nobody may be waiting any more: the change is made all the same.
         let failed = result.is_err();
         let verdict = Box::new(move |ended: Result<(), _>| drop(tell.send(ended.and(result))));
         Answer { failed, verdict }
-    }))
+    };
+    enqueue(shared, kind, Work::Change(Box::new(change)));
+    told.await.map_err(|_| runtime::JobLost(kind))?
 }
 
 /// Makes all that was committed durable.

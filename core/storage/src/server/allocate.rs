@@ -91,22 +91,16 @@ impl Shared {
             return Ok(None);
         }
         let index = request.index;
-        let (shared, wanted, size, now) = (self.clone(), request.shares.clone(), request.size, self.now());
-        let glance = |then| self.backend.glance(index, then);
+        let Glance::Nothing { available } = self.backend.glance(index).await? else { return Ok(None) };
+        let promises = self.promises(&request.shares, request.size, self.room_of(available));
+        let (numbers, size, now) = (promises.keys().copied().collect::<Vec<_>>(), request.size, self.now());
         // A1
-        let come = self.database.update_with("A1", glance, move |write, glance| {
-            let available = match glance {
-                Ok(Glance::Nothing { available }) if write.rows(index)?.is_empty() => available,
-                Ok(_) => return Ok(Ok(None)),
-                Err(error) => return Ok(Err(error)),
-            };
-            let promises = shared.promises(&wanted, size, shared.room_of(available));
-            let numbers: Vec<_> = promises.keys().copied().collect();
-            let come = come(write, index, &numbers, size, now)?;
-            Ok(Ok(Some((promises, come))))
+        let come = self.database.update("A1", move |write| match write.rows(index)?.is_empty() {
+            true => come(write, index, &numbers, size, now).map(Some),
+            false => Ok(None),
         });
         let come = come.await.inspect_err(|_| self.unfinished.note(index, self.runtime.now()))?;
-        let Some((promises, come)) = come? else { return Ok(None) };
+        let Some(come) = come else { return Ok(None) };
         self.looks.note(index, self.runtime.now());
         self.fill_slots(held, promises, come, size).await.map(Some)
     }

@@ -44,25 +44,21 @@ impl Shared {
     /// backend, and nothing else has one there: the ordinary case. None when there is more to do. The caller holds the
     /// file's lock.
     async fn renew_what_agrees(&self, index: StorageIndex) -> Result<Option<()>, ServerError> {
+        let named = self.backend.names(index).await?;
         let now = self.now();
-        let names = |then| self.backend.names(index, then);
-        let renewed = self.database.update_with("G", names, move |write, named| {
-            let named = match named {
-                Ok(named) => named,
-                Err(error) => return Ok(Err(error)),
-            };
+        let renewed = self.database.update("G", move |write| {
             let rows = write.rows(index)?;
             let stable = rows.values().all(|row| row.state == State::Stable);
             if rows.is_empty() || !stable || !rows.keys().eq(&named) {
-                return Ok(Ok(None));
+                return Ok(None);
             }
             let lease = Lease { renewed: now, expires: Some(now.saturating_add(LEASE)) };
             for &share in &named {
                 write.extend(ShareId { index, share }, AccountId::ANONYMOUS, lease)?;
             }
-            Ok(Ok(Some(())))
+            Ok::<_, DatabaseError>(Some(()))
         });
-        Ok(renewed.await??)
+        Ok(renewed.await?)
     }
 
     /// Renews the clients' lease on all shares that take one, in one transaction, and says on how many.

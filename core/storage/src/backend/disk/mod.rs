@@ -29,7 +29,7 @@ use runtime::files::{FileKind, Head, OpenMode};
 use runtime::{JobLost, Runtime};
 use tokio::sync::oneshot;
 
-use super::{Backend, BackendError, Body, Glance, Incoming, SlotChange, Survey, Then, WriteEnabler};
+use super::{Backend, BackendError, Body, Glance, Incoming, SlotChange, Survey, WriteEnabler};
 use crate::container::immutable::MAX_SHARE;
 use crate::container::{Container, Header, mutable};
 use crate::error::{Flaw, StorageError};
@@ -80,15 +80,14 @@ impl Disk {
         Ok(self.runtime.blocking(kind, move || job(&place)).await.map_err(StorageError::from).flatten()?)
     }
 
-    /// Starts disk work as a job, which does `then` with its result.
-    fn job_and_then<T: 'static>(
+    /// The same for work that is soon done, unless the disk is in trouble.
+    async fn brief<T: Send + 'static>(
         &self,
         kind: &'static str,
-        then: Then<T>,
         job: impl FnOnce(&Place) -> Result<T, StorageError> + Send + 'static,
-    ) {
+    ) -> Result<T, BackendError> {
         let place = self.place.clone();
-        self.runtime.start_blocking(kind, move || then(job(&place).map_err(BackendError::from)));
+        Ok(self.runtime.brief(kind, move || job(&place)).await.map_err(StorageError::from).flatten()?)
     }
 
     /// The same as a [`job`](Self::job), about one share.
@@ -115,20 +114,21 @@ impl Backend for Disk {
     }
 
     async fn list(&self, index: StorageIndex) -> Result<BTreeMap<ShareNumber, Body>, BackendError> {
-        self.job("list shares", move |place| bodies(place, &index)).await
+        self.brief("list shares", move |place| bodies(place, &index)).await
     }
 
-    async fn names(&self, index: StorageIndex, then: Then<BTreeSet<ShareNumber>>) {
-        self.job_and_then("list names", then, move |place| place.numbers(&index));
+    async fn names(&self, index: StorageIndex) -> Result<BTreeSet<ShareNumber>, BackendError> {
+        self.brief("list names", move |place| place.numbers(&index)).await
     }
 
-    async fn glance(&self, index: StorageIndex, then: Then<Glance>) {
-        self.job_and_then("glance at shares", then, move |place| {
+    async fn glance(&self, index: StorageIndex) -> Result<Glance, BackendError> {
+        self.brief("glance at shares", move |place| {
             Ok(match place.numbers(&index)?.is_empty() {
                 true => Glance::Nothing { available: Some(place.available_space()?) },
                 false => Glance::Something,
             })
-        });
+        })
+        .await
     }
 
     /// A job or two, so that a crawl costs little more than its system calls.
