@@ -36,7 +36,7 @@ pub struct ServerPlan {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cloud: Option<u64>,
     /// On a disk, containers of up to so many bytes are in memory until they are published.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub in_memory: u64,
     /// Committed transactions may be on the disk some time later.
     #[serde(skip_serializing_if = "is_default")]
