@@ -425,6 +425,11 @@ pub const BUGS: &[KnownBug] = &[
         about: "to close a connection, a request that has a worker waits for another one",
         signs: OUT_OF_WORKERS,
     },
+    KnownBug {
+        name: "annex-B9",
+        about: "a request may be busy with as many nodes as there are, times what it may",
+        signs: &[Sign::Violated { oracle: "actions" }],
+    },
 ];
 
 /// Nobody is left who could serve a request, or who does not serve keeps what it has.

@@ -47,6 +47,9 @@ pub struct NodePlan {
     /// It is reached over HTTP.
     #[serde(skip_serializing_if = "is_false")]
     pub http: bool,
+    /// It is older than versions are, if it speaks version 0 over a connection.
+    #[serde(skip_serializing_if = "is_false")]
+    pub ancient: bool,
     /// Its machine was started so many seconds before the run.
     #[serde(skip_serializing_if = "is_zero")]
     pub uptime_s: u64,
@@ -226,6 +229,13 @@ impl AnnexWorkload {
             }
             () => Ok(()),
         }
+    }
+}
+
+impl NodePlan {
+    /// Whether it does not know what VERSION means.
+    pub fn is_ancient(&self) -> bool {
+        self.ancient && self.version == 0 && !self.http
     }
 }
 
