@@ -426,6 +426,11 @@ pub const BUGS: &[KnownBug] = &[
         signs: OUT_OF_WORKERS,
     },
     KnownBug {
+        name: "annex-B2",
+        about: "who has sent an object waits for a word that nobody says, and takes the next request for it",
+        signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
         name: "annex-B9",
         about: "a request may be busy with as many nodes as there are, times what it may",
         signs: &[Sign::Violated { oracle: "actions" }],
