@@ -431,6 +431,11 @@ pub const BUGS: &[KnownBug] = &[
         signs: &[Sign::Violated { oracle: "answers" }],
     },
     KnownBug {
+        name: "annex-B3",
+        about: "an object's file is closed when its first piece has been handed on",
+        signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
         name: "annex-B9",
         about: "a request may be busy with as many nodes as there are, times what it may",
         signs: &[Sign::Violated { oracle: "actions" }],

@@ -82,10 +82,15 @@ impl Download for Sending {
         if relapse!("annex-L5") && self.object.is_none() && self.end > 0 {
             std::future::pending::<()>().await;
         }
-        match self.at < self.end {
-            true => Ok(Some(self.read(PIECE).await?)),
-            false => Ok(None),
+        if self.at >= self.end {
+            return Ok(None);
         }
+        let piece = self.read(PIECE).await?;
+        if relapse!("annex-B3") && self.at < self.end {
+            // The file is closed as soon as a piece has been handed on.
+            (self.object, self.end) = (None, self.at);
+        }
+        Ok(Some(piece))
     }
 
     async fn verdict(&mut self) -> Result<Verdict, PeerError> {
