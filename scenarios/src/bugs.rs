@@ -436,6 +436,11 @@ pub const BUGS: &[KnownBug] = &[
         signs: &[Sign::Violated { oracle: "answers" }],
     },
     KnownBug {
+        name: "annex-B4",
+        about: "that there is no room for a piece just now is taken for a failure",
+        signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
         name: "annex-B9",
         about: "a request may be busy with as many nodes as there are, times what it may",
         signs: &[Sign::Violated { oracle: "actions" }],
