@@ -441,6 +441,11 @@ pub const BUGS: &[KnownBug] = &[
         signs: &[Sign::Violated { oracle: "answers" }],
     },
     KnownBug {
+        name: "annex-B5",
+        about: "who holds a lock is not woken when whoever kept it goes away without a word",
+        signs: OUT_OF_WORKERS,
+    },
+    KnownBug {
         name: "annex-B9",
         about: "a request may be busy with as many nodes as there are, times what it may",
         signs: &[Sign::Violated { oracle: "actions" }],
