@@ -446,6 +446,11 @@ pub const BUGS: &[KnownBug] = &[
         signs: OUT_OF_WORKERS,
     },
     KnownBug {
+        name: "annex-B6",
+        about: "an upload's answer is waited for first, and what that waits for is closed after it",
+        signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
         name: "annex-B9",
         about: "a request may be busy with as many nodes as there are, times what it may",
         signs: &[Sign::Violated { oracle: "actions" }],
