@@ -451,6 +451,11 @@ pub const BUGS: &[KnownBug] = &[
         signs: &[Sign::Violated { oracle: "answers" }],
     },
     KnownBug {
+        name: "annex-B7",
+        about: "a connection is closed after each step of a request, and the next step makes another",
+        signs: &[Sign::Violated { oracle: "connects" }],
+    },
+    KnownBug {
         name: "annex-B9",
         about: "a request may be busy with as many nodes as there are, times what it may",
         signs: &[Sign::Violated { oracle: "actions" }],

@@ -202,8 +202,11 @@ impl Pooled {
     /// asked: it is given up, and another is made.
     async fn connected(&mut self) -> Result<&mut Remote, PeerError> {
         self.fresh = false;
-        if let Some(remote) = self.remote.take() {
-            self.remote = self.pool.sound(remote).await;
+        match self.remote.take() {
+            // Closed after each step of a request.
+            Some(remote) if relapse!("annex-B7") => _ = self.pool.discard(remote),
+            Some(remote) => self.remote = self.pool.sound(remote).await,
+            None => {}
         }
         if self.remote.is_none() {
             self.remote = self.pool.take(&self.kind).await;
