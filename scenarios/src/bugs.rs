@@ -460,6 +460,11 @@ pub const BUGS: &[KnownBug] = &[
         about: "a request may be busy with as many nodes as there are, times what it may",
         signs: &[Sign::Violated { oracle: "actions" }],
     },
+    KnownBug {
+        name: "annex-B13",
+        about: "a piece of an upload is acknowledged before it is written",
+        signs: &[Sign::Violated { oracle: "content" }, Sign::Violated { oracle: "answers" }],
+    },
 ];
 
 /// Nobody is left who could serve a request, or who does not serve keeps what it has.
