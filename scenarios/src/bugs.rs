@@ -465,6 +465,16 @@ pub const BUGS: &[KnownBug] = &[
         about: "a piece of an upload is acknowledged before it is written",
         signs: &[Sign::Violated { oracle: "content" }, Sign::Violated { oracle: "answers" }],
     },
+    KnownBug {
+        name: "annex-B19",
+        about: "an unlock goes to whichever connection there is",
+        // The connection that has the lock is idle, and whoever uses it next ends the lock, or nobody does.
+        signs: &[
+            Sign::Violated { oracle: "capacity" },
+            Sign::Violated { oracle: "locks" },
+            Sign::Violated { oracle: "answers" },
+        ],
+    },
 ];
 
 /// Nobody is left who could serve a request, or who does not serve keeps what it has.

@@ -277,7 +277,14 @@ impl Peer for Pooled {
             Err(error) if self.may_repeat(&error) => self.anew().await?.ask_lock(key).await,
             answer => answer,
         };
-        Ok(if held? { Some(self.present()?.locked()) } else { None })
+        Ok(match held? {
+            true if relapse!("annex-B19") => {
+                self.let_go();
+                Some(Box::new(LockSomewhere(self)))
+            }
+            true => Some(self.present()?.locked()),
+            false => None,
+        })
     }
 
     async fn remove(&mut self, key: &Key, before: Option<i64>) -> Result<Outcome, PeerError> {
@@ -332,6 +339,16 @@ impl Peer for Pooled {
         if let Some(remote) = self.remote.take() {
             let _ = self.pool.discard(remote).await;
         }
+    }
+}
+
+/// A lock whose connection has been given back: the unlock goes to whichever is taken then.
+struct LockSomewhere<'a>(&'a mut Pooled);
+
+#[async_trait]
+impl Lock for LockSomewhere<'_> {
+    async fn unlock(self: Box<Self>) -> Result<(), PeerError> {
+        self.0.connected().await?.locked().unlock().await
     }
 }
 
