@@ -475,6 +475,11 @@ pub const BUGS: &[KnownBug] = &[
             Sign::Violated { oracle: "answers" },
         ],
     },
+    KnownBug {
+        name: "annex-B23",
+        about: "to give one idle connection up, all are taken apart and put together again",
+        signs: &[Sign::Violated { oracle: "work" }],
+    },
 ];
 
 /// Nobody is left who could serve a request, or who does not serve keeps what it has.
