@@ -480,6 +480,11 @@ pub const BUGS: &[KnownBug] = &[
         about: "to give one idle connection up, all are taken apart and put together again",
         signs: &[Sign::Violated { oracle: "work" }],
     },
+    KnownBug {
+        name: "annex-B25",
+        about: "a node that knows no versions is spoken to in the one that its client speaks",
+        signs: &[Sign::Violated { oracle: "answers" }, Sign::Violated { oracle: "capacity" }],
+    },
 ];
 
 /// Nobody is left who could serve a request, or who does not serve keeps what it has.

@@ -52,6 +52,8 @@ impl Remote {
                     let agreed = agreed.filter(|agreed| *agreed <= newest);
                     remote.version = agreed.ok_or_else(|| remote.nonsense(&Message::Version(number)))?;
                 }
+                // What its client speaks stays in force.
+                Message::Error(_) if relapse!("annex-B25") => remote.version = newest,
                 // It is older than versions are.
                 Message::Error(_) => {}
                 other => {
