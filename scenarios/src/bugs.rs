@@ -485,6 +485,11 @@ pub const BUGS: &[KnownBug] = &[
         about: "a node that knows no versions is spoken to in the one that its client speaks",
         signs: &[Sign::Violated { oracle: "answers" }, Sign::Violated { oracle: "capacity" }],
     },
+    KnownBug {
+        name: "annex-L6",
+        about: "an upload that broke off is waited for before its connection is closed, by who gives connections out",
+        signs: &[Sign::Violated { oracle: "answers" }, Sign::Violated { oracle: "capacity" }],
+    },
 ];
 
 /// Nobody is left who could serve a request, or who does not serve keeps what it has.

@@ -102,6 +102,10 @@ impl Connections {
 
     /// Takes an idle connection that is still sound.
     async fn take(self: &Arc<Self>, kind: &Kind) -> Option<Remote> {
+        if relapse!("annex-L6") {
+            // Whoever gives connections out closes them as well, and does one thing after the other.
+            self.janitor.drain().await;
+        }
         loop {
             let remote = self.state().idle.take(kind)?;
             if let Some(sound) = self.sound(remote).await {
@@ -145,7 +149,9 @@ impl Connections {
         let pool = Arc::downgrade(self);
         let runtime = self.runtime.clone();
         self.janitor.spawn("close connection", 0, async move {
-            if runtime.timeout(CLOSING, remote.close()).await.is_err() {
+            if relapse!("annex-L6") {
+                remote.close().await;
+            } else if runtime.timeout(CLOSING, remote.close()).await.is_err() {
                 tracing::warn!(peer = %remote.uuid(), "a connection does not close");
             }
             drop(remote);
