@@ -425,6 +425,71 @@ pub const BUGS: &[KnownBug] = &[
         about: "to close a connection, a request that has a worker waits for another one",
         signs: OUT_OF_WORKERS,
     },
+    KnownBug {
+        name: "annex-B2",
+        about: "who has sent an object waits for a word that nobody says, and takes the next request for it",
+        signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "annex-B3",
+        about: "an object's file is closed when its first piece has been handed on",
+        signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "annex-B4",
+        about: "that there is no room for a piece just now is taken for a failure",
+        signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "annex-B5",
+        about: "who holds a lock is not woken when whoever kept it goes away without a word",
+        signs: OUT_OF_WORKERS,
+    },
+    KnownBug {
+        name: "annex-B6",
+        about: "an upload's answer is waited for first, and what that waits for is closed after it",
+        signs: &[Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "annex-B7",
+        about: "a connection is closed after each step of a request, and the next step makes another",
+        signs: &[Sign::Violated { oracle: "connects" }],
+    },
+    KnownBug {
+        name: "annex-B9",
+        about: "a request may be busy with as many nodes as there are, times what it may",
+        signs: &[Sign::Violated { oracle: "actions" }],
+    },
+    KnownBug {
+        name: "annex-B13",
+        about: "a piece of an upload is acknowledged before it is written",
+        signs: &[Sign::Violated { oracle: "content" }, Sign::Violated { oracle: "answers" }],
+    },
+    KnownBug {
+        name: "annex-B19",
+        about: "an unlock goes to whichever connection there is",
+        // The connection that has the lock is idle, and whoever uses it next ends the lock, or nobody does.
+        signs: &[
+            Sign::Violated { oracle: "capacity" },
+            Sign::Violated { oracle: "locks" },
+            Sign::Violated { oracle: "answers" },
+        ],
+    },
+    KnownBug {
+        name: "annex-B23",
+        about: "to give one idle connection up, all are taken apart and put together again",
+        signs: &[Sign::Violated { oracle: "work" }],
+    },
+    KnownBug {
+        name: "annex-B25",
+        about: "a node that knows no versions is spoken to in the one that its client speaks",
+        signs: &[Sign::Violated { oracle: "answers" }, Sign::Violated { oracle: "capacity" }],
+    },
+    KnownBug {
+        name: "annex-L6",
+        about: "an upload that broke off is waited for before its connection is closed, by who gives connections out",
+        signs: &[Sign::Violated { oracle: "answers" }, Sign::Violated { oracle: "capacity" }],
+    },
 ];
 
 /// Nobody is left who could serve a request, or who does not serve keeps what it has.

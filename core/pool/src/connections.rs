@@ -102,6 +102,10 @@ impl Connections {
 
     /// Takes an idle connection that is still sound.
     async fn take(self: &Arc<Self>, kind: &Kind) -> Option<Remote> {
+        if relapse!("annex-L6") {
+            // Whoever gives connections out closes them as well, and does one thing after the other.
+            self.janitor.drain().await;
+        }
         loop {
             let remote = self.state().idle.take(kind)?;
             if let Some(sound) = self.sound(remote).await {
@@ -145,7 +149,9 @@ impl Connections {
         let pool = Arc::downgrade(self);
         let runtime = self.runtime.clone();
         self.janitor.spawn("close connection", 0, async move {
-            if runtime.timeout(CLOSING, remote.close()).await.is_err() {
+            if relapse!("annex-L6") {
+                remote.close().await;
+            } else if runtime.timeout(CLOSING, remote.close()).await.is_err() {
                 tracing::warn!(peer = %remote.uuid(), "a connection does not close");
             }
             drop(remote);
@@ -202,8 +208,11 @@ impl Pooled {
     /// asked: it is given up, and another is made.
     async fn connected(&mut self) -> Result<&mut Remote, PeerError> {
         self.fresh = false;
-        if let Some(remote) = self.remote.take() {
-            self.remote = self.pool.sound(remote).await;
+        match self.remote.take() {
+            // Closed after each step of a request.
+            Some(remote) if relapse!("annex-B7") => _ = self.pool.discard(remote),
+            Some(remote) => self.remote = self.pool.sound(remote).await,
+            None => {}
         }
         if self.remote.is_none() {
             self.remote = self.pool.take(&self.kind).await;
@@ -274,7 +283,14 @@ impl Peer for Pooled {
             Err(error) if self.may_repeat(&error) => self.anew().await?.ask_lock(key).await,
             answer => answer,
         };
-        Ok(if held? { Some(self.present()?.locked()) } else { None })
+        Ok(match held? {
+            true if relapse!("annex-B19") => {
+                self.let_go();
+                Some(Box::new(LockSomewhere(self)))
+            }
+            true => Some(self.present()?.locked()),
+            false => None,
+        })
     }
 
     async fn remove(&mut self, key: &Key, before: Option<i64>) -> Result<Outcome, PeerError> {
@@ -329,6 +345,16 @@ impl Peer for Pooled {
         if let Some(remote) = self.remote.take() {
             let _ = self.pool.discard(remote).await;
         }
+    }
+}
+
+/// A lock whose connection has been given back: the unlock goes to whichever is taken then.
+struct LockSomewhere<'a>(&'a mut Pooled);
+
+#[async_trait]
+impl Lock for LockSomewhere<'_> {
+    async fn unlock(self: Box<Self>) -> Result<(), PeerError> {
+        self.0.connected().await?.locked().unlock().await
     }
 }
 

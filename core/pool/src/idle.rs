@@ -62,6 +62,9 @@ impl<K: Ord + Clone, C> Idle<K, C> {
 
     /// Takes the connection that has been idle longest.
     pub fn take_oldest(&mut self) -> Option<C> {
+        if relapse!("annex-B23") {
+            return self.take_oldest_of_all();
+        }
         let (_, key) = self.ages.pop_first()?;
         let of_key = self.keys.get_mut(&key)?;
         let oldest = of_key.pop_front();
@@ -69,6 +72,23 @@ impl<K: Ord + Clone, C> Idle<K, C> {
             self.keys.remove(&key);
         }
         oldest.map(|(_, connection)| connection)
+    }
+
+    /// The same, by way of a list of all, which is sorted, and put together anew without the first.
+    fn take_oldest_of_all(&mut self) -> Option<C> {
+        let mut all = Vec::new();
+        for (key, of_key) in std::mem::take(&mut self.keys) {
+            all.extend(of_key.into_iter().map(|(age, connection)| (age, key.clone(), connection)));
+        }
+        all.sort_by_key(|(age, ..)| *age);
+        let mut all = all.into_iter();
+        let oldest = all.next();
+        self.ages.clear();
+        for (age, key, connection) in all {
+            self.ages.insert(age, key.clone());
+            self.keys.entry(key).or_default().push_back((age, connection));
+        }
+        oldest.map(|(.., connection)| connection)
     }
 }
 

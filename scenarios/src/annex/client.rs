@@ -53,7 +53,8 @@ impl Client {
 
     /// One request. True when it was answered as it is when all is well.
     pub async fn take(&mut self, nth: u64, step: &Step) -> bool {
-        let met = Met::now(&self.stage, self.number, self.plan.http, step);
+        let (stage, met) = (self.stage.clone(), Met::now(&self.stage, self.number, self.plan.http, step));
+        let mut asking = stage.traffic.ask();
         let line = match self.line.take() {
             Some((line, node)) if node == step.node => Some(line),
             _ => None,
@@ -64,6 +65,8 @@ impl Client {
         let patience = PATIENCE + Duration::from_millis(step.hold_ms);
         match self.stage.script.timeout(patience, operation).await {
             Ok(Ok(Ok((line, told)))) => {
+                asking.is_heard();
+                stage.check_connects(&asking);
                 self.judge(step, &met, told);
                 self.line = Some((line, step.node)).filter(|_| !step.leaves);
                 true
@@ -271,7 +274,7 @@ async fn request(
             remove(&stage, &mut *line, &door, &step, nodes, None).await?
         }
         What::RemoveBefore => remove_before(&stage, &mut *line, &door, &step).await?,
-        What::Lock => return hold(&stage, line, &step).await,
+        What::Lock => return hold(&stage, door.client, line, &step).await,
     };
     Ok((line, told))
 }
@@ -343,6 +346,7 @@ async fn remove_before(
 /// Locks an object, and keeps it for a while.
 async fn hold(
     stage: &Arc<Stage>,
+    client: u64,
     mut line: Box<dyn Speak>,
     step: &Step,
 ) -> Result<(Box<dyn Speak>, Told), Lost> {
@@ -358,7 +362,13 @@ async fn hold(
         return Err(Lost::Wrong("a cluster has locked an object".into()));
     };
     let lock = stage.model().locked(step.object, node, until);
+    let weather = stage.weather([Far::Client(client), Far::Node(node)]);
     stage.script.sleep(Duration::from_millis(step.hold_ms)).await;
+    if stage.was_calm(&weather) {
+        // It is there for as long as somebody keeps it, however long that is.
+        let kept = BTreeSet::from([node]);
+        stage.judge("locks", oracle::locks::check_kept(step.object, &kept, &stage.holders(step.object)));
+    }
     stage.model().locks(step.object, stage.script.now());
     if step.leaves {
         return Err(Lost::Gone("the client hangs up with a lock".into()));

@@ -30,6 +30,8 @@ pub struct Menu {
 /// Bytes of objects: of one piece, and of several.
 const SIZES: [(u64, u64); 6] = [(3, 1), (4, 11), (3, 300), (2, 2048), (2, 5000), (1, 40_000)];
 const SMALL: [(u64, u64); 6] = [(2, 1), (4, 11), (1, 2), (1, 3), (1, 12), (1, 20)];
+/// An object that is read and written in several jobs.
+const HUGE: u64 = 300_000;
 /// For how many seconds machines have been up.
 const UPTIMES: [(u64, u64); 4] = [(2, 0), (1, 7), (1, 1000), (1, 100_000)];
 /// How many pieces pass a link in a run, and how many operations change a disk, roughly.
@@ -59,7 +61,7 @@ impl Menu {
             true => (0..dice.between(1, 3)).map(|_| scene.deed(dice)).collect(),
             false => Vec::new(),
         };
-        let workload = AnnexWorkload {
+        let mut workload = AnnexWorkload {
             sizes,
             idle: *dice.weighted(&[(1, 0), (2, 1), (3, 2), (3, 10)]),
             jobs: at_a_time as usize,
@@ -74,6 +76,16 @@ impl Menu {
         };
         let knobs = Knobs { job_us: *dice.weighted(&[(3, 0), (1, 100), (1, 5_000)]) };
         let faults = self.faults(dice, workload.nodes.len() as u64, workload.clients.len() as u64);
+        if !self.bytes && !self.crowd && dice.chance(1, 8) {
+            let object = dice.below(OBJECTS as u64) as usize;
+            // With more clients such a case would take too long to be given up at each step.
+            if workload.clients.len() <= 2 {
+                workload.sizes[object] = HUGE;
+            }
+        }
+        for node in workload.nodes.iter_mut().filter(|node| node.version == 0 && !node.http) {
+            node.ancient = dice.chance(1, 2);
+        }
         (workload, faults, knobs)
     }
 
@@ -221,7 +233,9 @@ impl Scene {
                 step.limit_s = *dice.weighted(&[(3, 60), (1, 1), (1, 0), (3, -60)]);
                 step.hold_ms = *dice.weighted(&[(4, 0), (1, 1_500), (1, 90_000)]);
             }
-            What::Lock => step.hold_ms = *dice.weighted(&[(2, 0), (2, 10), (2, 2_000), (1, 300_000)]),
+            What::Lock => {
+                step.hold_ms = *dice.weighted(&[(2, 0), (2, 10), (2, 2_000), (1, 300_000), (1, 700_000)]);
+            }
             What::Check | What::Remove => {}
         }
         step
@@ -242,6 +256,7 @@ fn node(dice: &mut Dice, old: bool, http: u64) -> NodePlan {
         version: version(dice, old),
         http: !special && http > 0 && dice.chance(1, 4),
         special,
+        ancient: false,
         uptime_s: *dice.weighted(&UPTIMES),
         has: (0..OBJECTS).filter(|_| dice.chance(1, 8)).collect(),
     }

@@ -9,14 +9,19 @@
 //! | [`play`] | plays a case: everybody, then quiet, then the oracles |
 //! | [`stage`] | the gateway and its nodes, through their lives |
 //! | [`mounted`] | special remotes, which the gateway speaks for |
+//! | [`traffic`], [`watched`] | what goes on, in numbers; what a node does |
+//! | [`ancient`] | a node that is older than versions are |
 //! | [`link`], [`near`] | byte streams between them, and what becomes of bytes |
 //! | [`client`], [`mod@line`], [`web`] | who asks for something, and how that is said |
 //! | [`model`] | what must be there, given what clients were told |
 //! | [`met`] | what a request finds, and what must therefore come of it |
 //! | [`oracle`] | the checkers, one per file |
+//! | [`mod@idle`] | a scenario of its own: idle connections alone, many of them |
 
+pub mod ancient;
 pub mod client;
 pub mod draw;
+pub mod idle;
 pub mod line;
 pub mod link;
 pub mod met;
@@ -26,6 +31,8 @@ pub mod near;
 pub mod oracle;
 pub mod play;
 pub mod stage;
+pub mod traffic;
+pub mod watched;
 pub mod web;
 pub mod workload;
 
@@ -47,7 +54,7 @@ pub struct AnnexScenario {
 }
 
 /// Every annex scenario.
-pub static SCENARIOS: [&dyn Scenario; 4] = [
+pub static SCENARIOS: [&dyn Scenario; 5] = [
     &AnnexScenario {
         name: "annex-cluster",
         about: "clients of a cluster, and of its nodes: all requests, links and nodes that fail, crashes",
@@ -68,6 +75,7 @@ pub static SCENARIOS: [&dyn Scenario; 4] = [
         about: "objects that come and go byte by byte: a request can be given up at each",
         menu: Menu::BYTES,
     },
+    &idle::IDLE,
 ];
 
 impl Scenario for AnnexScenario {

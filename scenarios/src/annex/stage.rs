@@ -35,11 +35,14 @@ use seedgrid::world::{Actor, World};
 use tokio::io::DuplexStream;
 use tokio::sync::Notify;
 
+use super::ancient::Ancient;
 use super::link::{Far, GARBLES, link, relay};
 use super::model::Model;
 use super::mounted::{self, Mounted};
 use super::near::{Counted, NearEnd};
 use super::oracle;
+use super::traffic::{Asking, Traffic};
+use super::watched::Watched;
 use super::workload::{AnnexWorkload, Object};
 use crate::storage::stage::lock;
 
@@ -90,6 +93,10 @@ pub struct Stage {
     /// Links to nodes whose near end is there.
     near_ends: Arc<AtomicU64>,
     model: Mutex<Model>,
+    /// What goes on, in numbers.
+    pub traffic: Traffic,
+    /// With how many nodes a request may be busy at a time.
+    jobs: usize,
     /// How many locks the gateway may hold for clients that speak HTTP.
     locks: usize,
     /// Nodes whose disks fail now and then, or are slower than the gateway is patient.
@@ -138,6 +145,8 @@ pub struct NodeHost {
     /// What is there in a life of its process, and the number of that life.
     open: Mutex<Option<(u32, Open)>>,
     sessions: Arc<AtomicU64>,
+    /// Whether it is older than versions are.
+    ancient: bool,
     /// Whether it is reached over HTTP.
     pub http: bool,
     /// Its HTTP server in this life of its process.
@@ -183,6 +192,7 @@ impl Stage {
                 version: Version::new(plan.version).unwrap_or(Version::MAX),
                 open: Mutex::default(),
                 sessions: Arc::default(),
+                ancient: plan.is_ancient(),
                 http: plan.http,
                 web: Mutex::default(),
                 is_special: plan.special,
@@ -216,6 +226,8 @@ impl Stage {
                 garbled: Mutex::default(),
                 near_ends: Arc::default(),
                 model: Mutex::default(),
+                traffic: Traffic::of(workload.nodes.len()),
+                jobs: workload.jobs.max(1),
                 sick: case.faults.iter().filter_map(fails).collect(),
                 rotten: case.faults.iter().filter_map(rots).collect(),
                 skewed: case.faults.iter().filter_map(skews).collect(),
@@ -305,6 +317,12 @@ impl Stage {
         let confused = !healed && lock(&self.garbled).contains(&far);
         let troubles = lock(&self.troubles).get(&far).copied().unwrap_or_default();
         Condition { is_sound: up && !still && !confused && !sick, life, troubles }
+    }
+
+    /// Whether nothing at all has gone wrong with anybody so far, and nothing may that would not be noticed.
+    fn was_always_calm(&self) -> bool {
+        let sound = |node: &NodeHost| node.actor.life() == 0 && node.repository().is_some();
+        lock(&self.troubles).is_empty() && self.sick.is_empty() && self.nodes.iter().all(sound)
     }
 
     /// The nodes that a request has to do with that is for one of them, or for the cluster.
@@ -486,6 +504,21 @@ impl Stage {
         }
     }
 
+    /// Looks at how much nodes are doing at a time.
+    pub fn check_actions(&self) {
+        let (actions, requests) = self.traffic.actions();
+        if self.was_always_calm() {
+            self.judge("actions", oracle::actions::check_actions(actions, requests, self.jobs as u64));
+        }
+    }
+
+    /// Looks at how often nodes were connected to for a request.
+    pub fn check_connects(&self, asking: &Asking<'_>) {
+        if let Some((connects, requests)) = asking.connects().filter(|_| self.was_always_calm()) {
+            self.judge("connects", oracle::connects::check_connects(&connects, requests));
+        }
+    }
+
     /// Looks at the gateway's capacity, whoever is using it.
     pub fn check_counts(&self, limit: usize) {
         self.judge(
@@ -621,10 +654,15 @@ impl Dial for Route {
         let (near, far) = link(stage, Far::Node(self.node));
         let manner = Manner { mode: Mode::ReadWrite, version: node.version, proxy: false, own: uuid.clone() };
         let counted = Counted::new(&node.sessions);
+        let mut peer = Watched::new(repository.peer(), stage.clone());
+        let mut wire = match node.ancient {
+            true => Wire::new(Box::new(Ancient::new(far))),
+            false => Wire::new(Box::new(far)),
+        };
+        stage.traffic.connects(self.node);
         node.actor.spawn("session", 0, async move {
             let _counted = counted;
-            let mut peer = repository.peer();
-            let _ = serve(&mut Wire::new(Box::new(far)), &mut peer, &manner).await;
+            let _ = serve(&mut wire, &mut peer, &manner).await;
         });
         let near = NearEnd::new(near, &stage.near_ends);
         Remote::meet(uuid, Wire::new(Box::new(near)), newest, bypass).await

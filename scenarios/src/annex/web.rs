@@ -69,6 +69,7 @@ impl Web {
 
     /// The first line of a request, and its headers but for those about its body.
     fn head(&self, call: Call) -> String {
+        self.stage.traffic.sends();
         let client = Some(self.stage.name_of_client(self.client));
         let (server, version, bypass) = (self.server.clone(), self.version, BTreeSet::new());
         let (method, path) = Request { server, version, client, bypass, call }.render();
@@ -261,6 +262,10 @@ impl Speak for Web {
 
     async fn unlock(&mut self) -> Answered<()> {
         let Some(mut keeper) = self.keeper.take() else { return Ok(()) };
+        if !matches!(keeper.is_closed().await, Ok(false)) {
+            // An answer before anybody has unlocked it, or none at all.
+            return Err(Lost::Gone("a lock has ended that somebody keeps".into()));
+        }
         keeper.say(&chunk(b"{\"unlock\": true}\n")).await?;
         keeper.say(&chunk(b"")).await?;
         let head = keeper.hear_head().await?;

@@ -52,6 +52,9 @@ pub struct NodePlan {
     /// It is a directory special remote, which the gateway speaks for.
     #[serde(skip_serializing_if = "is_default")]
     pub special: bool,
+    /// It is older than versions are, if it speaks version 0 over a connection.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ancient: bool,
     /// Its machine was started so many seconds before the run.
     #[serde(skip_serializing_if = "is_default")]
     pub uptime_s: u64,
@@ -234,6 +237,13 @@ impl AnnexWorkload {
             }
             () => Ok(()),
         }
+    }
+}
+
+impl NodePlan {
+    /// Whether it does not know what VERSION means.
+    pub fn is_ancient(&self) -> bool {
+        self.ancient && self.version == 0 && !self.http && !self.special
     }
 }
 

@@ -55,7 +55,8 @@ impl<'a> Fanout<'a> {
                 (uuid, offer)
             }));
         }
-        let mut offers: Vec<_> = stream::iter(asked).buffer_unordered(settings.jobs.max(1)).collect().await;
+        let at_a_time = settings.at_a_time(asked.len());
+        let mut offers: Vec<_> = stream::iter(asked).buffer_unordered(at_a_time).collect().await;
         offers.sort_by(|(one, _), (other, _)| one.cmp(other));
         let (mut nodes, mut have, mut trouble) = (Vec::new(), BTreeSet::new(), None);
         for (uuid, offer) in offers {
@@ -167,7 +168,12 @@ impl Upload for Fanout<'_> {
 
     async fn withdraw(self: Box<Self>) -> Result<(), PeerError> {
         // Whoever has gone has nothing to be told.
-        let _ = join_all(self.nodes.into_iter().map(|node| node.upload.withdraw())).await;
+        let at_a_time = self.settings.at_a_time(self.nodes.len());
+        let mut told: Vec<BoxFuture<'_, _>> = Vec::new();
+        for node in self.nodes {
+            told.push(node.upload.withdraw());
+        }
+        stream::iter(told).buffer_unordered(at_a_time).for_each(|_| async {}).await;
         Ok(())
     }
 }

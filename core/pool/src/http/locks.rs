@@ -89,6 +89,8 @@ impl Locks {
     pub fn keep(&self, name: &str) -> Option<Keep> {
         let entry = self.held().get(name)?.clone();
         entry.change(|state| state.keepers += 1);
+        // Its time stands still from now on.
+        entry.changed.notify_one();
         Some(Keep(entry))
     }
 
@@ -164,7 +166,10 @@ impl Drop for Keep {
         if lost {
             reached!("http: who kept a lock went away");
         }
-        self.0.changed.notify_one();
+        // Whoever holds the lock waits for a word, and must learn that none will come.
+        if !relapse!("annex-B5") {
+            self.0.changed.notify_one();
+        }
     }
 }
 
@@ -220,6 +225,19 @@ mod tests {
         drop(keep);
         assert_eq!(held2.end(deadline).await, End::Expired);
         assert!((600..602).contains(&(runtime.now() - start).as_secs()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_lasts_that_somebody_keeps_after_its_time_began_to_run() {
+        let (runtime, locks) = locks(1);
+        let deadline = runtime.now() + Duration::from_secs(600);
+        let held = locks.hold(locks.permit().unwrap());
+        let mut ending = Box::pin(held.end(deadline));
+        assert!(runtime.timeout(Duration::from_secs(10), &mut ending).await.is_err());
+        let keep = locks.keep(held.name()).unwrap();
+        assert!(runtime.timeout(Duration::from_secs(5000), &mut ending).await.is_err());
+        drop(keep);
+        assert_eq!(ending.await, End::Expired);
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use runtime::files::File;
-use runtime::{BoxFuture, Runtime};
+use runtime::{BoxFuture, Runtime, relapse};
 
 use super::begin;
 use crate::key::Key;
@@ -154,6 +154,10 @@ impl Download for Sending {
         };
         self.object = Some(object);
         self.at += piece.len() as u64;
+        if relapse!("annex-B3") && self.at < self.end {
+            // The file is closed as soon as a piece has been handed on.
+            (self.object, self.end) = (None, self.at);
+        }
         self.read_ahead();
         Ok(Some(piece))
     }
