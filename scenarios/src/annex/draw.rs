@@ -101,7 +101,8 @@ impl Menu {
                 None if dice.chance(1, 2) => (["node-out", "node-back"], dice.below(nodes)),
                 None => (["client-out", "client-back"], dice.below(clients)),
             };
-            let nth = 1 + dice.below(PIECES) as u32;
+            // Often at the very beginning: whoever it befalls is not to be reached.
+            let nth = 1 + dice.below(*dice.pick(&[4, PIECES])) as u32;
             faults.push(Fault::at(ways[dice.below(2) as usize], number, nth, dice.pick::<&str>(&links)));
         }
         for _ in 0..if disk.is_empty() { 0 } else { dice.below(3) } {
@@ -178,12 +179,12 @@ impl Scene {
         let odd = [
             (2, Body::Short),
             (1, Body::Wrong),
-            (1, Body::Excess),
+            (2, Body::Excess),
             (1, Body::Nothing),
             (1, Body::Mute),
             (1, Body::Present),
         ];
-        bodies.extend(odd.into_iter().filter(|_| dice.chance(1, 3)));
+        bodies.extend(odd.into_iter().filter(|_| dice.chance(1, 2)));
         let mut pauses = vec![(4, 0), (3, 1), (2, 100), (2, 5_000)];
         if dice.chance(1, 2) {
             pauses.extend([(2, 60_000), (1, 400_000)]);
@@ -258,7 +259,7 @@ fn node(dice: &mut Dice, old: bool, http: u64) -> NodePlan {
         special,
         ancient: false,
         uptime_s: *dice.weighted(&UPTIMES),
-        has: (0..OBJECTS).filter(|_| dice.chance(1, 8)).collect(),
+        has: (0..OBJECTS).filter(|_| dice.chance(1, 5)).collect(),
     }
 }
 
