@@ -93,7 +93,7 @@ impl Object {
     }
 
     /// Whether the bytes are the object's, as far as can be told. All are sent.
-    fn is_valid(mut self, effort: Effort) -> io::Result<bool> {
+    fn judge(mut self, effort: Effort) -> io::Result<bool> {
         self.hash_before(effort.after)?;
         if self.verifier.passed() < self.offset {
             self.give_up();
@@ -146,7 +146,7 @@ impl Download for Sending {
     async fn verdict(&mut self) -> Result<Verdict, PeerError> {
         let Some(object) = self.object.take() else { return Ok(Verdict::Invalid) };
         let effort = self.effort;
-        Ok(Verdict::of(job(&self.runtime, "verify object", move || object.is_valid(effort)).await?))
+        Ok(Verdict::of(job(&self.runtime, "verify object", move || object.judge(effort)).await?))
     }
 
     async fn end(self: Box<Self>, _: bool) -> Result<(), PeerError> {
