@@ -64,10 +64,11 @@ async fn a_lock_that_cannot_be_written_down_keeps_nothing() {
     let key = Key::parse("WORM-s5--hello").unwrap();
     let mut peer = begin(root.path()).await;
     store(&mut peer, &key).await;
-    let retention = root.path().join("retention/WORM-s5--hello");
-    std::fs::create_dir(&retention).unwrap();
-    assert!(peer.lock(&key).await.is_err());
+    // There is nothing to be read there, and nothing can be written.
+    let retention = root.path().join("retention");
     std::fs::remove_dir(&retention).unwrap();
+    assert!(peer.lock(&key).await.is_err());
+    std::fs::create_dir(&retention).unwrap();
     assert!(is_removed(&mut peer, &key).await, "nobody was told of the lock");
 }
 

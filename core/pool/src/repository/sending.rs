@@ -103,7 +103,7 @@ impl Object {
     }
 
     /// Whether the bytes are the object's, as far as can be told. All are sent.
-    fn is_valid(mut self, effort: Effort) -> io::Result<bool> {
+    fn judge(mut self, effort: Effort) -> io::Result<bool> {
         self.hash_before(effort.after)?;
         if self.verifier.passed() < self.offset {
             self.give_up();
@@ -165,7 +165,7 @@ impl Download for Sending {
     async fn verdict(&mut self) -> Result<Verdict, PeerError> {
         let Some(object) = self.object.take() else { return Ok(Verdict::Invalid) };
         let (effort, bytes) = (self.effort, object.offset.saturating_sub(object.verifier.passed()));
-        let verifying = begin(&self.runtime, "verify object", bytes, move || object.is_valid(effort));
+        let verifying = begin(&self.runtime, "verify object", bytes, move || object.judge(effort));
         Ok(Verdict::of(verifying.await?))
     }
 

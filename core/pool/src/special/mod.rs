@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! ROOT/d91/b11/KEY/KEY     an object, as the real program has it
-//! ROOT/tmp/grid-NAME       what is on its way to become one; the real program has a directory of each key there
+//! ROOT/tmp/grid-NAME       what is on its way to become one; the real program has a directory of each key there. What is left by
+//!                          a process that died stays
 //! ```
 //!
 //! The real program uses the same directory at the same time, and other gateways do: nothing is known but what is there. So
