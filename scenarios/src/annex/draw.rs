@@ -102,7 +102,8 @@ impl Menu {
                 None => (["client-out", "client-back"], dice.below(clients)),
             };
             // Often at the very beginning: whoever it befalls is not to be reached.
-            let nth = 1 + dice.below(*dice.pick(&[4, PIECES])) as u32;
+            let among = *dice.pick(&[4, PIECES]);
+            let nth = 1 + dice.below(among) as u32;
             faults.push(Fault::at(ways[dice.below(2) as usize], number, nth, dice.pick::<&str>(&links)));
         }
         for _ in 0..if disk.is_empty() { 0 } else { dice.below(3) } {
