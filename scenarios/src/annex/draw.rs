@@ -69,6 +69,7 @@ impl Menu {
             uptime_s: *dice.weighted(&UPTIMES),
             nodes,
             clients,
+            down_s: 1,
             deeds,
             // Where nobody speaks HTTP nothing is drawn for it.
             workers: if self.http > 0 { at_a_time as usize } else { 1 },
@@ -86,6 +87,7 @@ impl Menu {
         for node in workload.nodes.iter_mut().filter(|node| node.version == 0 && !node.http) {
             node.ancient = dice.chance(1, 2);
         }
+        workload.down_s = *dice.weighted(&[(3, 1), (2, 60), (1, 1_000)]);
         (workload, faults, knobs)
     }
 

@@ -24,7 +24,7 @@ const LAST: u64 = 1000;
 pub async fn play(case: Arc<Case>, world: World) {
     let workload = case.workload.of::<AnnexWorkload>();
     let stage = Stage::set(&case, world);
-    world.must_end_within(bound(workload));
+    world.must_end_within(bound(&case, workload));
     stage.pass_on().await;
     stage.keep_up();
     let people = stage.script.scope();
@@ -56,11 +56,12 @@ pub async fn play(case: Arc<Case>, world: World) {
 }
 
 /// How long a case may take.
-fn bound(workload: &AnnexWorkload) -> Duration {
+fn bound(case: &Case, workload: &AnnexWorkload) -> Duration {
     let steps = workload.clients.iter().flat_map(ClientPlan::all_steps);
     let steps = steps.map(|step| Duration::from_millis(step.after_ms + step.hold_ms) + PATIENCE);
     let deeds = workload.deeds.iter().map(|deed| Duration::from_millis(deed.after_ms));
-    steps.chain(deeds).sum::<Duration>() + 4 * QUIET
+    let down = Duration::from_secs(workload.down_s) * (workload.deeds.len() + case.faults.len()) as u32;
+    steps.chain(deeds).sum::<Duration>() + down + 4 * QUIET
 }
 
 /// Takes nodes down, one after the other.

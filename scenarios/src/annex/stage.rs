@@ -53,8 +53,8 @@ const PORT: u16 = 9417;
 pub(super) const ROOT: &str = "srv/annex";
 /// The name of the cluster.
 const CLUSTER: &str = "cluster";
-/// How long a node's process is down after a crash.
-const DOWN: Duration = Duration::from_secs(1);
+/// How long it takes until somebody looks again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How long the gateway waits for a client that speaks HTTP. Of several that are slow, one after the other has a worker.
 const WEB_PATIENCE: Duration = Duration::from_secs(17);
 /// How long a job of a node that is well may take: a request is a few of them.
@@ -97,6 +97,8 @@ pub struct Stage {
     pub traffic: Traffic,
     /// With how many nodes a request may be busy at a time.
     jobs: usize,
+    /// How long a node's process is down after a crash.
+    down: Duration,
     /// How many locks the gateway may hold for clients that speak HTTP.
     locks: usize,
     /// Nodes whose disks fail now and then, or are slower than the gateway is patient.
@@ -228,6 +230,7 @@ impl Stage {
                 model: Mutex::default(),
                 traffic: Traffic::of(workload.nodes.len()),
                 jobs: workload.jobs.max(1),
+                down: Duration::from_secs(workload.down_s),
                 sick: case.faults.iter().filter_map(fails).collect(),
                 rotten: case.faults.iter().filter_map(rots).collect(),
                 skewed: case.faults.iter().filter_map(skews).collect(),
@@ -364,7 +367,7 @@ impl Stage {
                 let node = &stage.nodes[number];
                 loop {
                     if !node.actor.is_up() {
-                        stage.script.sleep(DOWN).await;
+                        stage.script.sleep(stage.down).await;
                         if !node.actor.is_up() {
                             node.actor.restart();
                         }
@@ -375,7 +378,7 @@ impl Stage {
                         lock(&node.web).take();
                         stage.check_disks();
                     } else {
-                        stage.script.sleep(DOWN).await;
+                        stage.script.sleep(AGAIN).await;
                     }
                 }
             });
@@ -403,7 +406,7 @@ impl Stage {
     /// Waits until all nodes are up.
     pub async fn up(&self) {
         while self.nodes.iter().any(|node| node.open().is_none()) {
-            self.script.sleep(DOWN).await;
+            self.script.sleep(AGAIN).await;
         }
     }
 
@@ -560,7 +563,7 @@ impl Stage {
     /// The gateway closes all connections; looks at what is left on either side.
     pub async fn close(&self) {
         self.gateway.close().await;
-        self.script.sleep(DOWN).await;
+        self.script.sleep(AGAIN).await;
         let none = oracle::capacity::check_quiet(
             self.gateway.connections().counts(),
             self.near_ends.load(Ordering::Relaxed),

@@ -35,6 +35,9 @@ pub struct AnnexWorkload {
     /// The clients, all at once.
     #[serde(rename = "client", default)]
     pub clients: Vec<ClientPlan>,
+    /// A node that went down is down for so many seconds.
+    #[serde(default = "one_second", skip_serializing_if = "is_one_second")]
+    pub down_s: u64,
     /// What befalls nodes, one after the other.
     #[serde(rename = "deed", default, skip_serializing_if = "Vec::is_empty")]
     pub deeds: Vec<Deed>,
@@ -216,6 +219,7 @@ impl AnnexWorkload {
             () if nodes.max().is_some_and(|node| node >= self.nodes.len()) => {
                 Err(format!("the nodes are 0 to {}", self.nodes.len() - 1))
             }
+            () if self.down_s > 1_000_000 => Err("a node is down for 1000000 s at the most".into()),
             () if self.nodes.iter().any(|node| node.special && node.http) => {
                 Err("a special remote is not reached over HTTP".into())
             }
@@ -249,4 +253,12 @@ impl NodePlan {
 
 fn one() -> usize {
     1
+}
+
+fn one_second() -> u64 {
+    1
+}
+
+fn is_one_second(seconds: &u64) -> bool {
+    *seconds == one_second()
 }
