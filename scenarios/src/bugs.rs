@@ -448,7 +448,8 @@ pub const BUGS: &[KnownBug] = &[
     KnownBug {
         name: "annex-B6",
         about: "an upload's answer is waited for first, and what that waits for is closed after it",
-        signs: &[Sign::Violated { oracle: "answers" }],
+        // What came last stays where it is, right or wrong: nobody says that it is over.
+        signs: &[Sign::Violated { oracle: "answers" }, Sign::Violated { oracle: "stored" }],
     },
     KnownBug {
         name: "annex-B7",
