@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use storage::database::{AccountId, Lease, Row};
+use storage::database::{AccountId, Lease, Row, State};
 use storage::share::ShareId;
 
 use crate::storage::look::Seen;
@@ -47,6 +47,10 @@ impl LeasesSeen {
                 }
             }
             self.leases.retain(|(of, _), _| *of != id);
+            if row.is_some_and(|row| row.state == State::Going) {
+                // Its leases go with it: what comes next is another share.
+                continue;
+            }
             self.leases.extend(now.into_iter().map(|(account, lease)| ((id, account), lease)));
         }
         Ok(())
@@ -69,5 +73,33 @@ impl LeasesSeen {
         self.times += 1;
         self.all_forgotten = self.times;
         self.leases.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::StorageIndex;
+    use storage::share::Kind;
+
+    use super::*;
+
+    const ID: ShareId = ShareId { index: StorageIndex([1; 16]), share: 2 };
+
+    fn seen(state: State, renewed: u64) -> Seen {
+        let row = Row { state, kind: Kind::Mutable, used_space: 0, expected_size: None, since: 0, epoch: 1 };
+        let lease = Lease { renewed, expires: Some(renewed + 10) };
+        let leases = BTreeMap::from([(ID, BTreeMap::from([(AccountId::ANONYMOUS, lease)]))]);
+        Seen { rows: BTreeMap::from([(ID, row)]), leases, ..Seen::default() }
+    }
+
+    #[test]
+    fn a_lease_may_only_move_back_with_another_share() {
+        for (between, fine) in [(State::Stable, false), (State::Changing, false), (State::Going, true)] {
+            let mut leases = LeasesSeen::default();
+            let mut look = |seen| leases.check([ID].into_iter(), &seen, 0);
+            look(seen(State::Stable, 100)).unwrap();
+            look(seen(between, 100)).unwrap();
+            assert_eq!(look(seen(State::Stable, 99)).is_ok(), fine, "{between:?}");
+        }
     }
 }
