@@ -1,12 +1,15 @@
 """Our storage server against the storage classes of the real Tahoe-LAFS 1.20, one after the other on one disk.
 
-    cargo build --release -p storage --example throughput
-    VENV/bin/python core/storage/benches/against_tahoe.py target/release/examples/throughput [DIR]
+    cargo build --release -p storage --examples
+    VENV/bin/python core/storage/benches/against_tahoe.py target/release/examples [DIR]
 
 VENV is one that holds tahoe-lafs (scenarios/fixtures/tahoe_venv.sh prints its folder). Three jobs: shares of 1000 bytes are
 allocated, written and closed; the lease of every share is renewed; every share is looked at by the crawler. Ours runs each
 with many clients at a time, which is what a server has, and makes everything durable before it answers (`full`), or the
 lease database some time later (`normal`). The real server makes nothing durable and has one thread.
+
+The last column is what `examples/calls.rs` reaches, which makes only the system calls of each job, on every core: no server
+with this layout can be faster here.
 """
 
 import json
@@ -24,7 +27,7 @@ from allmydata.storage.common import si_b2a
 from allmydata.storage.expirer import LeaseCheckingCrawler
 from allmydata.storage.server import StorageServer
 
-OURS = sys.argv[1]
+EXAMPLES = Path(sys.argv[1])
 UPLOADS, SHARES, BYTES, CLIENTS = 10_000, 100_000, 1000, 256
 RENEW, CANCEL = b"\1" * 32, b"\2" * 32
 
@@ -34,28 +37,32 @@ def main():
         base = Path(base)
         theirs = {"upload": their_uploads(base / "their-uploads")}
         theirs.update(their_renewals_and_crawl(base / "theirs"))
-        print(f"{'':16}{'theirs':>12}{'':14}{'ours':>12}")
+        calls = {}
+        for words in ("upload", base / "calls", UPLOADS, BYTES), ("renew", base / "theirs"), ("crawl", base / "theirs"):
+            [calls[words[0]]] = run("calls", *words)
+        print(f"{'':20}{'theirs':>10}{'ours':>12}{'':10}{'calls alone':>14}")
         for sync in ("full", "normal"):
-            [upload] = run("upload", base / f"uploads-{sync}", UPLOADS, BYTES, CLIENTS, sync)
-            compare("upload", sync, theirs, upload)
+            [upload] = run("throughput", "upload", base / f"uploads-{sync}", UPLOADS, BYTES, CLIENTS, sync)
+            compare("upload", sync, theirs, upload, calls)
             store = base / f"ours-{sync}"
             plant(store)
-            new, crawl = run("crawl", store, sync)
-            compare("crawl", f"{sync}, all new", theirs, new)
-            compare("crawl", sync, theirs, crawl)
-            [renew] = run("renew", store, CLIENTS, sync)
-            compare("renew", sync, theirs, renew)
+            new, crawl = run("throughput", "crawl", store, sync)
+            compare("crawl", f"{sync}, all new", theirs, new, calls)
+            compare("crawl", sync, theirs, crawl, calls)
+            [renew] = run("throughput", "renew", store, CLIENTS, sync)
+            compare("renew", sync, theirs, renew, calls)
 
 
-def compare(what, how, theirs, ours):
+def compare(what, how, theirs, ours, calls):
     count, seconds, grown = theirs[what]
-    there, here = count / seconds, ours["count"] / ours["seconds"]
-    print(f"{what:8}{how:16}{there:>10,.0f}/s{here:>14,.0f}/s{here / there:>8.1f}x"
+    there, here, bound = (count / seconds for count, seconds in (
+        (count, seconds), (ours["count"], ours["seconds"]), (calls[what]["count"], calls[what]["seconds"])))
+    print(f"{what:8}{how:16}{there:>8,.0f}/s{here:>10,.0f}/s{here / there:>7.1f}x{bound:>10,.0f}/s{bound / there:>6.1f}x"
           f"   memory +{ours['peak_grown_kib'] / 1024:.1f} MiB, theirs +{grown / 1024:.1f}", flush=True)
 
 
-def run(*words):
-    done = subprocess.run([OURS, *map(str, words)], stdout=subprocess.PIPE, check=True, text=True)
+def run(example, *words):
+    done = subprocess.run([EXAMPLES / example, *map(str, words)], stdout=subprocess.PIPE, check=True, text=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
