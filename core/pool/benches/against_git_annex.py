@@ -1,11 +1,15 @@
 """Our HTTP server against the real `git-annex p2phttp`, one after the other on one machine and disk.
 
-    cargo build --release -p grid && cargo build --release -p pool --example load
-    python3 core/pool/benches/against_git_annex.py target/release [VENV/bin]
+    cargo build --release -p grid && cargo build --release -p pool --examples
+    python3 core/pool/benches/against_git_annex.py target/release [VENV/bin [DIR]]
 
 VENV is one that holds git-annex (.ci/annex_venv.sh prints its folder, and is run if it is left out). The same clients ask
 both the same: small objects many at a time, and one of 100 MB. Memory is the most that the server process has had. Ours
 makes objects durable before it says that it has them; the real one does not.
+
+The last column is what this machine does without a server's work (`examples/bare.rs`), which bounds what can be measured
+here: a check is answered without being read, small objects are made durable by as many threads as there are workers, a
+large one by one, and what is got is hashed once, as the client must.
 """
 
 import json
@@ -29,20 +33,22 @@ REQUESTS = {"check": (2_000, 40_000), "get": (1_000, 20_000), "put": (500, 3_000
 def main():
     venv = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(
         subprocess.run([CI / "annex_venv.sh"], stdout=subprocess.PIPE, check=True, text=True).stdout.strip()) / "bin"
-    with tempfile.TemporaryDirectory(prefix="against-git-annex-") as base:
+    with tempfile.TemporaryDirectory(prefix="against-git-annex-", dir=sys.argv[3] if len(sys.argv) > 3 else None) as base:
         base = Path(base)
         try:
             with their_server(base, venv) as server:
                 theirs = measure(server, 0)
             with our_server(base) as server:
                 ours = measure(server, 1)
+            bare = without_a_server(base)
         finally:
             # The real program makes its objects read-only.
             subprocess.run(["chmod", "-R", "u+w", base], check=False)
-    print(f"{'':22}{'theirs':>14}{'ours':>14}{'':9}{'p99, theirs':>14}{'ours':>10}")
+    print(f"{'':22}{'theirs':>14}{'ours':>14}{'':9}{'p99, theirs':>14}{'ours':>10}{'bare':>12}")
     for what, unit in [("put", "/s"), ("check", "/s"), ("get", "/s"), ("put 100 MB", "MB/s"), ("get 100 MB", "MB/s")]:
         (there, slow_there), (here, slow_here) = theirs[what], ours[what]
-        print(f"{what:16}{unit:>6}{there:>14,.0f}{here:>14,.0f}{here / there:>8.1f}x{slow_there / 1000:>11,.1f} ms{slow_here / 1000:>7,.1f} ms")
+        print(f"{what:16}{unit:>6}{there:>14,.0f}{here:>14,.0f}{here / there:>8.1f}x{slow_there / 1000:>11,.1f} ms{slow_here / 1000:>7,.1f} ms"
+              + (f"{bare[what]:>12,.0f}{bare[what] / there:>7.1f}x" if what in bare else ""))
     print(f"{'memory':16}{'MiB':>6}{theirs['small'] / 1024:>14,.1f}{ours['small'] / 1024:>14,.1f}   after the small objects")
     print(f"{'':16}{'MiB':>6}{theirs['large'] / 1024:>14,.1f}{ours['large'] / 1024:>14,.1f}   after the large one")
 
@@ -60,6 +66,22 @@ def measure(server, whose):
         found[f"{operation} 100 MB"] = ran["requests"] * LARGE / 1e6 / ran["seconds"], ran["p99_us"]
     found["large"] = peak_kib(process.pid)
     return found
+
+
+def without_a_server(base):
+    answers = subprocess.Popen([RELEASE / "examples/bare", "answer"], stdout=subprocess.PIPE, text=True)
+    try:
+        checked = load(answers.stdout.readline().strip(), "check", SMALL, 1, CLIENTS, 2 * REQUESTS["check"][1])
+    finally:
+        answers.kill()
+        answers.wait()
+    return {"check": checked["requests"] / checked["seconds"], "get 100 MB": bare("hash", LARGE),
+            "put": bare("keep", base / "bare", REQUESTS["put"][1], SMALL, JOBS),
+            "put 100 MB": bare("keep", base / "large", 3, LARGE, 1) * LARGE / 1e6}
+
+
+def bare(*words):
+    return float(subprocess.run([RELEASE / "examples/bare", *map(str, words)], stdout=subprocess.PIPE, check=True, text=True).stdout)
 
 
 def load(*words):
