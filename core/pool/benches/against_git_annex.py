@@ -9,7 +9,7 @@ makes objects durable before it says that it has them; the real one does not.
 
 The last column is what this machine does without a server's work (`examples/bare.rs`), which bounds what can be measured
 here: a check is answered without being read, small objects are made durable by as many threads as there are workers, a
-large one by one, and what is got is hashed once, as the client must.
+large one by one, and 100 MB are hashed once, as a server must that says whether what it sends is valid.
 """
 
 import json
