@@ -148,6 +148,9 @@ pub(super) struct CancelArgs {
     /// A case file, instead of seeds of scenarios
     #[arg(long, value_name = "FILE", conflicts_with_all = ["scenarios", "seed", "seeds"])]
     pub(super) case: Option<PathBuf>,
+    /// The most cancel points to take in each case; when it has more, they are spread evenly over it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) at_most: Option<u64>,
     /// How many pairs of cancellations to try in each case
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     pub(super) pairs: u64,

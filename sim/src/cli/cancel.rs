@@ -31,13 +31,15 @@ pub(super) fn cancel(
         for (what, source) in of_scenario {
             let progress = Progress::new(&what, None);
             let source = cases::with_relapses(&crew, source, &args.relapses)?;
-            let cancelled = explore::cancel_everywhere(&crew, source, args.pairs, &mut |done, all| {
-                progress.at_of(done, all);
-            });
+            let mut told = |done, all| progress.at_of(done, all);
+            let cancelled = explore::cancel_everywhere(&crew, source, args.at_most, args.pairs, &mut told);
             match cancelled {
                 Ok(cancelled) => add(&mut scenario, cancelled),
                 Err(CrewError::Stopped) => break,
                 Err(error) => return Err(error.into()),
+            }
+            if crew.stop.is_wanted() {
+                break;
             }
             count += 1;
         }
@@ -52,8 +54,9 @@ pub(super) fn cancel(
     }
     let seconds = watch.elapsed().as_secs_f64();
     let interrupted = crew.stop.is_wanted();
-    let missed = all.points - all.taken;
-    let per_minute = (all.points + all.pairs) as f64 / seconds.max(1e-9) * 60.0;
+    // What was not come to is not missed.
+    let missed = if interrupted { 0 } else { all.wanted - all.taken };
+    let per_minute = (all.taken + all.pairs_taken) as f64 / seconds.max(1e-9) * 60.0;
     printer.text(format_args!(
         "{}, {}: {} of {} taken, {}, {}; {seconds:.1} s, {} points/minute{}",
         counted(count, "case"),
@@ -73,6 +76,7 @@ pub(super) fn cancel(
         cases: count,
         operations: all.operations,
         points: all.points,
+        wanted: all.wanted,
         taken: all.taken,
         pairs: all.pairs,
         pairs_taken: all.pairs_taken,
@@ -97,6 +101,7 @@ struct Line<'a> {
     scenario: &'a str,
     operations: u64,
     points: u64,
+    wanted: u64,
     taken: u64,
     pairs: u64,
     pairs_taken: u64,
@@ -108,6 +113,7 @@ struct Summary {
     cases: u64,
     operations: u64,
     points: u64,
+    wanted: u64,
     taken: u64,
     pairs: u64,
     pairs_taken: u64,
@@ -121,6 +127,7 @@ struct Summary {
 fn add(all: &mut Cancelled, more: Cancelled) {
     all.operations += more.operations;
     all.points += more.points;
+    all.wanted += more.wanted;
     all.taken += more.taken;
     all.pairs += more.pairs;
     all.pairs_taken += more.pairs_taken;
@@ -128,12 +135,12 @@ fn add(all: &mut Cancelled, more: Cancelled) {
 }
 
 fn tell_line(printer: &mut Printer, scenario: &str, cancelled: &Cancelled) -> io::Result<()> {
-    let Cancelled { operations, points, taken, pairs, pairs_taken, .. } = *cancelled;
+    let Cancelled { operations, points, wanted, taken, pairs, pairs_taken, .. } = *cancelled;
     let findings = cancelled.findings.len();
     let numbers = [operations, points, taken, pairs, pairs_taken, findings as u64].map(grouped);
     let [of, all, done, two, both, found] = numbers;
     printer.text(format_args!(
         "{scenario:17}  {of:>10} {all:>10} {done:>10} {two:>9}  {both:>10}  {found:>8}"
     ))?;
-    printer.object(&Line { scenario, operations, points, taken, pairs, pairs_taken, findings })
+    printer.object(&Line { scenario, operations, points, wanted, taken, pairs, pairs_taken, findings })
 }

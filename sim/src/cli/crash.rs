@@ -45,6 +45,9 @@ pub(super) fn crash(
                 Err(CrewError::Stopped) => break,
                 Err(error) => return Err(error.into()),
             }
+            if crew.stop.is_wanted() {
+                break;
+            }
         }
         if group.stages.is_empty() && !crew.stop.is_wanted() {
             match everything {

@@ -14,7 +14,9 @@ pub struct Cancelled {
     pub operations: u64,
     /// Cancel points: an operation, a step, a manner.
     pub points: u64,
-    /// How many of them were taken: the run came by and the operation was cancelled.
+    /// How many of them were to be taken: all, or a sample.
+    pub wanted: u64,
+    /// How many of those were taken: the run came by and the operation was cancelled.
     pub taken: u64,
     /// Pairs of points that were tried.
     pub pairs: u64,
@@ -24,13 +26,15 @@ pub struct Cancelled {
     pub findings: Vec<(Outcome, String)>,
 }
 
-/// Takes every cancel point of a case, and then `pairs` pairs of them. `progress` is called with the number of runs done so
-/// far and of those to do.
+/// Takes every cancel point of a case, or `at_most` so many that are spread evenly over them, and then `pairs` pairs of
+/// points. `progress` is called with the number of runs done so far and of those to do.
 ///
-/// A case that fails before anything is cancelled is the only finding then.
+/// A case that fails before anything is cancelled is the only finding then. When the crew's [`Stop`](super::Stop) is
+/// wanted meanwhile, what was found until then is given.
 pub fn cancel_everywhere(
     crew: &Crew,
     source: Source,
+    at_most: Option<u64>,
     pairs: u64,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Cancelled, CrewError> {
@@ -43,14 +47,15 @@ pub fn cancel_everywhere(
         _ => return Err(CrewError::Defect("a worker answered what it was not asked".into())),
     };
     let cancels = points.cancels();
-    let single = cancels.iter().map(|cancel| vec![Deviation::Cancel(cancel.clone())]).collect();
+    let single = spread(&cancels, at_most).map(|cancel| vec![Deviation::Cancel(cancel.clone())]);
+    let single: Vec<_> = single.collect();
     let double = sample_pairs(&cancels, pairs);
-    let (points_count, pairs_count) = (cancels.len() as u64, double.len() as u64);
-    let all = points_count + pairs_count;
+    let single_count = single.len() as u64;
+    let all = single_count + double.len() as u64;
     let mut cancelled = Cancelled {
         operations: points.operations.len() as u64,
-        points: points_count,
-        pairs: pairs_count,
+        points: cancels.len() as u64,
+        wanted: single_count,
         ..Cancelled::default()
     };
     let single = Variations { base: base.clone(), deviations: single };
@@ -58,12 +63,16 @@ pub fn cancel_everywhere(
     cancelled.taken = tally.total().cancels;
     let double = Variations { base, deviations: double };
     let tally =
-        work_through(crew, &double, &mut cancelled.findings, &mut |runs| progress(points_count + runs, all))?;
-    cancelled.pairs_taken = tally.total().cancels.saturating_sub(pairs_count);
-    match crew.stop.is_wanted() {
-        true => Err(CrewError::Stopped),
-        false => Ok(cancelled),
-    }
+        work_through(crew, &double, &mut cancelled.findings, &mut |runs| progress(single_count + runs, all))?;
+    cancelled.pairs = tally.total().runs;
+    cancelled.pairs_taken = tally.total().cancels.saturating_sub(cancelled.pairs);
+    Ok(cancelled)
+}
+
+/// All of them, or so many, as far from each other as may be.
+fn spread<T>(all: &[T], at_most: Option<u64>) -> impl Iterator<Item = &T> {
+    let count = all.len().min(at_most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX)));
+    (0..count).map(move |number| &all[(number as u128 * all.len() as u128 / count as u128) as usize])
 }
 
 /// Runs variations. Findings are told with their cases.
@@ -110,6 +119,18 @@ fn sample_pairs(cancels: &[Cancel], count: u64) -> Vec<Vec<Deviation>> {
 mod tests {
     use super::*;
     use crate::case::Manner;
+
+    #[test]
+    fn a_sample_of_points_is_spread_over_them() {
+        let all: Vec<_> = (0..10).collect();
+        let sample = |at_most| spread(&all, at_most).copied().collect::<Vec<_>>();
+        assert_eq!(sample(None), all);
+        assert_eq!(sample(Some(10)), all);
+        assert_eq!(sample(Some(u64::MAX)), all);
+        assert_eq!(sample(Some(4)), [0, 2, 5, 7]);
+        assert_eq!(sample(Some(1)), [0]);
+        assert_eq!(spread(&[0; 0], Some(3)).count(), 0);
+    }
 
     #[test]
     fn pairs_are_of_different_operations_in_the_runs_order() {
