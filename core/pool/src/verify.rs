@@ -24,12 +24,13 @@ impl Verifier {
         Verifier { hasher, size: key.size(), passed: 0 }
     }
 
-    /// For `length` bytes from `offset` on: a part of an object cannot be verified.
-    pub fn of_part(key: &Key, offset: u64, length: u64) -> Verifier {
-        match offset == 0 && key.size().is_none_or(|size| size == length) {
-            true => Verifier::new(key),
-            false => Verifier { hasher: None, size: None, passed: 0 },
+    /// For the bytes of an object from `offset` on, which only their count can tell; all of it, from 0 on, as [`new`](Self::new).
+    pub fn from_offset(key: &Key, offset: u64) -> Verifier {
+        let mut verifier = Verifier::new(key);
+        if offset > 0 {
+            verifier.skip(offset);
         }
+        verifier
     }
 
     /// Bytes that have passed.
@@ -93,5 +94,19 @@ mod tests {
         assert_eq!(verify("WORM-s3--x", &["abc"]), None);
         assert_eq!(verify("WORM-s3--x", &["abcd"]), Some(false));
         assert_eq!(verify("URL--x", &["abcd"]), None);
+    }
+
+    #[test]
+    fn what_comes_from_an_offset_on_must_be_as_much_as_there_is() {
+        let rest = |key: &str, offset, piece: &str| {
+            let mut verifier = Verifier::from_offset(&Key::parse(key.as_bytes().to_vec()).unwrap(), offset);
+            verifier.update(piece.as_bytes());
+            verifier.finish()
+        };
+        assert_eq!(rest(HELLO, 0, "hello\n"), Some(true));
+        assert_eq!(rest(HELLO, 2, "llo\n"), None);
+        assert_eq!(rest(HELLO, 2, "llo"), Some(false));
+        assert_eq!(rest(HELLO, 2, "hello\n"), Some(false));
+        assert_eq!(rest("URL--x", 2, "llo"), None);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,14 +20,15 @@ use pool::mode::Mode;
 use pool::peer::{Offer, Outcome, PeerError, Verdict};
 use pool::repository::Repository;
 use pool::session::client::Remote;
-use pool::session::server::{Manner, serve};
+use pool::session::server::{Manner, SessionError, serve};
 use pool::uuid::Uuid;
 use pool::version::Version;
 use pool::wire::Wire;
 use runtime::real::RealWorld;
 use runtime::{Runtime, Scope};
 use tempfile::TempDir;
-use tokio::io::duplex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::sync::Notify;
 
 const K11: &str = "SHA256E-s11--b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9.txt";
 const TEXT: &str = "hello world";
@@ -39,6 +41,8 @@ struct Reached {
     /// It cannot be connected to.
     away: AtomicBool,
     sessions: Scope,
+    /// Ends the sessions that there are.
+    hang_up: Arc<Notify>,
     _root: TempDir,
 }
 
@@ -48,7 +52,7 @@ impl Reached {
         let repository = Repository::open(runtime.clone(), uuid(name), root.path()).await.unwrap();
         let version = Version::new(version).unwrap();
         let (away, sessions) = (AtomicBool::new(false), runtime.scope());
-        Arc::new(Reached { repository, version, away, sessions, _root: root })
+        Arc::new(Reached { repository, version, away, sessions, hang_up: Arc::default(), _root: root })
     }
 }
 
@@ -65,9 +69,11 @@ impl Dial for Reached {
         }
         let (client, server) = duplex(1 << 12);
         let manner = Manner { mode: Mode::ReadWrite, version: self.version, proxy: false, own: uuid.clone() };
-        let mut peer = self.repository.peer();
+        let (mut peer, hang_up) = (self.repository.peer(), self.hang_up.clone());
         self.sessions.spawn("session", 0, async move {
-            let _ = serve(&mut Wire::new(Box::new(server)), &mut peer, &manner).await;
+            let mut wire = Wire::new(Box::new(server));
+            let served = serve(&mut wire, &mut peer, &manner);
+            futures::future::select(pin!(served), pin!(hang_up.notified())).await;
         });
         Remote::meet(uuid, Wire::new(Box::new(client)), newest, bypass).await
     }
@@ -92,11 +98,15 @@ impl Grid {
     }
 
     async fn cluster(&self, version: u64) -> Cluster {
+        self.cluster_that_knows(version, self.log.clone()).await
+    }
+
+    async fn cluster_that_knows(&self, version: u64, located: Arc<dyn Located>) -> Cluster {
         let peers = self.nodes.iter().map(|node| {
             let dial: Arc<dyn Dial> = node.clone();
             Node { cost: 100, peer: Box::new(self.connections.peer(dial, uuid("client"))) }
         });
-        let settings = Settings { jobs: 2, patience: PATIENCE, located: self.log.clone() };
+        let settings = Settings { jobs: 2, patience: PATIENCE, located };
         let mut cluster = Cluster::new(self.runtime.clone(), uuid("cluster"), settings, peers.collect());
         cluster.begin(Version::new(version).unwrap(), &BTreeSet::new()).await.unwrap();
         cluster
@@ -269,7 +279,14 @@ async fn an_idle_connection_that_has_gone_is_replaced_without_a_word() {
     let mut cluster = grid.cluster(4).await;
     assert_eq!(cluster.check_present(&key()).await, Ok(true));
     drop(cluster);
-    assert_eq!(grid.connections.counts(), Counts { opened: 1, closed: 0, idle: 1 });
+    assert_eq!(grid.connections.counts(), Counts { opened: 1, closed: 0, idle: 1 }, "it is used again");
+    grid.nodes[0].hang_up.notify_waiters();
+    grid.nodes[0].sessions.drain().await;
+    let mut cluster = grid.cluster(4).await;
+    assert_eq!(cluster.check_present(&key()).await, Ok(true));
+    drop(cluster);
+    let Counts { opened, idle, .. } = grid.connections.counts();
+    assert_eq!((opened, idle), (2, 1));
     grid.close().await;
 }
 
@@ -317,6 +334,8 @@ enum Reply {
     Lose,
     /// It begins to send an object, and never goes on.
     Stall,
+    /// It begins to send an object, and ends too early.
+    Stop,
 }
 
 /// A node that answers as it is told.
@@ -350,17 +369,20 @@ impl Peer for Scripted {
     ) -> Result<Box<dyn pool::peer::Download + 'a>, PeerError> {
         match self.1 {
             Reply::Stall => Ok(Box::new(Stalled)),
+            Reply::Stop => Ok(Box::new(Stopped)),
             _ => Err(PeerError::Lost { uuid: self.0.clone(), why: "gone".into() }),
         }
     }
     async fn put<'a>(&'a mut self, _: &AssociatedFile, _: &Key) -> Result<Offer<'a>, PeerError> {
         match self.1 {
-            Reply::From => Ok(Offer::From(0, Box::new(Taken(TEXT.len() as u64)))),
-            Reply::Beyond => Ok(Offer::From(100, Box::new(Taken(0)))),
+            Reply::From => Ok(Offer::From(0, Box::new(Taken(TEXT.len() as u64, Verdict::Valid)))),
+            Reply::Beyond => Ok(Offer::From(100, Box::new(Taken(0, Verdict::Invalid)))),
             Reply::Have => Ok(Offer::AlreadyHave(BTreeSet::new())),
             Reply::HavePlus => Ok(Offer::AlreadyHave(names(&["beyond"]))),
             Reply::Refuse => Err(PeerError::Refused("read-only".into())),
-            Reply::Lose | Reply::Stall => Err(PeerError::Lost { uuid: self.0.clone(), why: "gone".into() }),
+            Reply::Lose | Reply::Stall | Reply::Stop => {
+                Err(PeerError::Lost { uuid: self.0.clone(), why: "gone".into() })
+            }
         }
     }
     fn is_reusable(&self) -> bool {
@@ -387,8 +409,26 @@ impl pool::peer::Download for Stalled {
     }
 }
 
-/// Takes an object of which so much is lacking.
-struct Taken(u64);
+struct Stopped;
+
+#[async_trait]
+impl pool::peer::Download for Stopped {
+    fn length(&self) -> u64 {
+        2
+    }
+    async fn next(&mut self) -> Result<Option<bytes::Bytes>, PeerError> {
+        Ok(None)
+    }
+    async fn verdict(&mut self) -> Result<Verdict, PeerError> {
+        Ok(Verdict::Invalid)
+    }
+    async fn end(self: Box<Self>, _: bool) -> Result<(), PeerError> {
+        Ok(())
+    }
+}
+
+/// Takes an object of which so much is lacking, and of which it must be told this.
+struct Taken(u64, Verdict);
 
 #[async_trait]
 impl pool::peer::Upload for Taken {
@@ -400,9 +440,9 @@ impl pool::peer::Upload for Taken {
         self.0 -= piece.len() as u64;
         Ok(())
     }
-    async fn finish(self: Box<Self>, _: Verdict) -> Result<Outcome, PeerError> {
-        assert_eq!(self.0, 0);
-        Ok(Outcome::of(true))
+    async fn finish(self: Box<Self>, verdict: Verdict) -> Result<Outcome, PeerError> {
+        assert_eq!((self.0, self.1), (0, verdict));
+        Ok(Outcome::of(verdict == Verdict::Valid))
     }
     async fn is_present(self: Box<Self>) -> Result<Outcome, PeerError> {
         Ok(Outcome::of(true))
@@ -455,13 +495,13 @@ async fn every_pair_of_answers_to_an_offer_comes_to_something() {
 
 /// A node may have more of something else than there is of the object (annex-bugs B14).
 #[tokio::test]
-async fn a_node_that_has_more_than_there_is_is_sent_nothing() {
+async fn a_node_that_has_more_than_there_is_is_sent_nothing_and_told_that_it_is_not_the_object() {
     let nodes = [("n0", Reply::From), ("n1", Reply::Beyond)];
     let nodes = nodes.map(|(name, reply)| Node { cost: 0, peer: Box::new(Scripted(uuid(name), reply)) });
     let settings = Settings { jobs: 1, patience: PATIENCE, located: Arc::new(MemoryLog::default()) };
     let mut cluster = Cluster::new(RealWorld::runtime(), uuid("cluster"), settings, nodes.into());
-    let both = Outcome { done: true, also: names(&["n0", "n1"]) };
-    assert_eq!(put(&mut cluster, TEXT).await, Ok(both));
+    let one = Outcome { done: true, also: names(&["n0"]) };
+    assert_eq!(put(&mut cluster, TEXT).await, Ok(one));
 }
 
 #[tokio::test]
@@ -478,6 +518,38 @@ async fn an_object_is_absent_when_every_node_that_may_have_it_says_so() {
     }
     put(&mut grid.nodes[1].repository.peer(), TEXT).await.unwrap();
     assert_eq!(cluster.check_present(&key()).await, Ok(true));
+    drop(cluster);
+    grid.close().await;
+}
+
+/// A log that somebody began to keep when there were objects already.
+struct BegunLate(MemoryLog);
+
+#[async_trait]
+impl Located for BegunLate {
+    async fn holders(&self, key: &Key) -> Result<BTreeSet<Uuid>, PeerError> {
+        self.0.holders(key).await
+    }
+    fn is_complete(&self) -> bool {
+        false
+    }
+    async fn record(&self, key: &Key, repository: &Uuid, news: News) -> Result<(), PeerError> {
+        self.0.record(key, repository, news).await
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_away_and_not_said_to_have_an_object_keeps_nobody_from_storing_it() {
+    let log = Arc::new(BegunLate(MemoryLog::default()));
+    let grid = Grid::new(&[4, 4]).await;
+    let mut cluster = grid.cluster_that_knows(4, log.clone()).await;
+    grid.nodes[0].away.store(true, Ordering::Relaxed);
+    assert_eq!(cluster.check_present(&key()).await, Ok(false));
+    put(&mut grid.nodes[1].repository.peer(), TEXT).await.unwrap();
+    assert_eq!(cluster.check_present(&key()).await, Ok(true), "it is asked on the off chance");
+    log.record(&key(), &uuid("n0"), News::Present).await.unwrap();
+    assert!(grid.nodes[1].repository.peer().remove(&key(), None).await.unwrap().done);
+    assert!(matches!(cluster.check_present(&key()).await, Err(PeerError::Refused(_))));
     drop(cluster);
     grid.close().await;
 }
@@ -501,4 +573,24 @@ async fn a_node_that_stops_in_the_midst_of_an_object_holds_nobody_for_ever() {
     assert!(matches!(download.next().await, Err(PeerError::Lost { .. })));
     assert!(matches!(download.verdict().await, Err(PeerError::Lost { .. })));
     assert!(matches!(download.end(true).await, Err(PeerError::Lost { .. })));
+}
+
+/// A client of version 0 has nothing but the bytes to wait for.
+#[tokio::test]
+async fn a_node_that_sends_less_than_it_announced_ends_the_session() {
+    for version in ["", "VERSION 4\n"] {
+        let (mut client, server) = duplex(1 << 12);
+        client.write_all(format!("{version}GET 0  {K11}\n").as_bytes()).await.unwrap();
+        let manner =
+            Manner { mode: Mode::ReadWrite, version: Version::MAX, proxy: true, own: uuid("gateway") };
+        let (mut wire, mut node) = (Wire::new(Box::new(server)), Scripted(uuid("n0"), Reply::Stop));
+        let served = serve(&mut wire, &mut node, &manner);
+        let served =
+            RealWorld::runtime().timeout(PATIENCE, served).await.expect("it waits for what does not come");
+        assert!(matches!(served, Err(SessionError::Peer(PeerError::Lost { .. }))), "{served:?}");
+        drop(wire);
+        let mut said = String::new();
+        client.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, format!("AUTH-SUCCESS n0\n{version}DATA 2\n"));
+    }
 }

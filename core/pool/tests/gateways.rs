@@ -36,6 +36,8 @@ struct Beyond {
     gateway: OnceLock<Arc<Gateway>>,
     /// Sessions that it has had.
     sessions: AtomicU32,
+    /// The newest version that it speaks.
+    version: Version,
     tasks: Scope,
 }
 
@@ -55,9 +57,10 @@ impl Dial for Beyond {
         let gateway = self.gateway.get().unwrap().clone();
         let (client, server) = duplex(1 << 12);
         let (cluster, own) = (self.cluster.clone(), gateway.uuid().clone());
+        let version = self.version;
         self.tasks.spawn("session", 0, async move {
             let mut peer = gateway.peer(&cluster, &uuid("gateway")).unwrap();
-            let manner = Manner { mode: Mode::ReadWrite, version: Version::MAX, proxy: true, own };
+            let manner = Manner { mode: Mode::ReadWrite, version, proxy: true, own };
             let _ = serve(&mut Wire::new(Box::new(server)), &mut *peer, &manner).await;
         });
         Remote::meet(self.cluster.clone(), Wire::new(Box::new(client)), newest, bypass).await
@@ -73,11 +76,11 @@ struct Gateways {
 }
 
 impl Gateways {
-    async fn new(count: usize, links: &[(usize, usize)]) -> Gateways {
+    async fn new(count: usize, links: &[(usize, usize)], version: Version) -> Gateways {
         let runtime = RealWorld::runtime();
         let beyond = |_| {
             let (gateway, sessions) = (OnceLock::new(), AtomicU32::new(0));
-            Arc::new(Beyond { cluster: uuid(CLUSTER), gateway, sessions, tasks: runtime.scope() })
+            Arc::new(Beyond { cluster: uuid(CLUSTER), gateway, sessions, version, tasks: runtime.scope() })
         };
         let beyond: Vec<_> = (0..count).map(beyond).collect();
         let (mut repositories, mut logs, mut roots) = (Vec::new(), Vec::new(), Vec::new());
@@ -106,9 +109,13 @@ impl Gateways {
 
     /// The cluster, as a client of one gateway sees it.
     async fn cluster(&self, number: usize) -> Box<dyn Peer> {
+        self.cluster_at(number, Version::MAX).await
+    }
+
+    async fn cluster_at(&self, number: usize, version: Version) -> Box<dyn Peer> {
         let gateway = self.beyond[number].gateway.get().unwrap();
         let mut peer = gateway.peer(&uuid(CLUSTER), &uuid("client")).unwrap();
-        peer.begin(Version::MAX, &[gateway.uuid().clone()].into()).await.unwrap();
+        peer.begin(version, &[gateway.uuid().clone()].into()).await.unwrap();
         peer
     }
 
@@ -169,7 +176,7 @@ async fn get(peer: &mut dyn Peer) -> Vec<u8> {
 async fn what_one_gateway_is_asked_to_do_the_others_do_as_well() {
     for links in [&[(0, 1), (1, 0)][..], &[(0, 1), (1, 2), (2, 0)]] {
         let count = links.len();
-        let gateways = Gateways::new(count, links).await;
+        let gateways = Gateways::new(count, links, Version::MAX).await;
         let mut cluster = gateways.cluster(0).await;
         assert_eq!(gateways.sessions(), vec![0; count], "nobody has asked anything");
         let all: BTreeSet<_> = (0..count).map(|number| uuid(&format!("n{number}"))).collect();
@@ -194,6 +201,24 @@ async fn what_one_gateway_is_asked_to_do_the_others_do_as_well() {
             "{sessions:?}"
         );
         drop((cluster, others));
+        gateways.close().await;
+    }
+}
+
+/// Who speaks no BYPASS cannot tell where a request has been: it goes to nobody who could send it back (§8.2).
+#[tokio::test]
+async fn no_request_goes_round_that_cannot_say_where_it_has_been() {
+    let versions = [0, 1].map(|number| Version::new(number).unwrap());
+    let cases = [(versions[0], Version::MAX), (versions[1], Version::MAX), (Version::MAX, versions[1])];
+    for (client, gateway) in cases {
+        let gateways = Gateways::new(2, &[(0, 1), (1, 0)], gateway).await;
+        let mut cluster = gateways.cluster_at(0, client).await;
+        assert_eq!(cluster.check_present(&key()).await, Ok(false));
+        assert_eq!(put(&mut *cluster).await, Outcome { done: true, also: [uuid("n0")].into() });
+        assert_eq!(gateways.have().await, [true, false]);
+        // That a gateway is too old is only known when it has been met.
+        assert_eq!(gateways.sessions(), [0, if client == Version::MAX { 1 } else { 0 }]);
+        drop(cluster);
         gateways.close().await;
     }
 }

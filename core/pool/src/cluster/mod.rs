@@ -66,7 +66,7 @@ pub struct Cluster {
     settings: Settings,
     /// By cost, the lowest first.
     nodes: Vec<Member>,
-    /// Those that requests must not go to: they have come from there.
+    /// Those that requests must not go to.
     passed: Vec<Member>,
 }
 
@@ -90,10 +90,21 @@ impl Member {
     async fn tell(&mut self) -> Result<(), PeerError> {
         if let Some((version, bypass)) = &self.untold {
             // It agrees on a version of its own.
-            self.peer.begin(*version, bypass).await?;
+            let version = self.peer.begin(*version, bypass).await?;
+            if self.gateway.is_some() && !version.has_plus() {
+                let (uuid, why) =
+                    (self.uuid().clone(), format!("it speaks version {version}, which tells no gateways"));
+                return Err(PeerError::Unreachable { uuid, why });
+            }
             self.untold = None;
         }
         Ok(())
+    }
+
+    /// Whether requests that speak this version and have passed these gateways must not go there: they have come from there,
+    /// or could come back and nobody would know (§8.2).
+    fn is_passed(&self, version: Version, bypass: &BTreeSet<Uuid>) -> bool {
+        self.gateway.as_ref().is_some_and(|gateway| !version.has_plus() || bypass.contains(gateway))
     }
 }
 
@@ -120,16 +131,15 @@ impl Cluster {
 
     /// The nodes to read from, by their places: those that are said to have the object, the cheapest first, those of one
     /// cost in an order that chance decides (§8.3). The others follow if the log may not know all.
-    async fn sources(&mut self, key: &Key) -> Result<Vec<usize>, PeerError> {
+    fn sources(&self, holders: &BTreeSet<Uuid>) -> Vec<usize> {
         let located = &self.settings.located;
-        let holders = located.holders(key).await?;
         let is_said = |node: &Member| holders.contains(node.uuid());
         let mut sources: Vec<_> = self.nodes.iter().enumerate().collect();
         sources.retain(|(_, node)| is_said(node) || !located.is_complete());
         let chance: [u8; 32] = self.runtime.entropy();
         let order = |place: usize| chance[place % chance.len()];
         sources.sort_by_key(|(place, node)| (!is_said(node), node.cost, order(*place), *place));
-        Ok(sources.into_iter().map(|(place, _)| place).collect())
+        sources.into_iter().map(|(place, _)| place).collect()
     }
 
     /// Has every node do something, so many at a time, and gathers what came of it.
@@ -186,18 +196,19 @@ impl Peer for Cluster {
         nodes.sort_by_key(|node| node.cost);
         for mut node in nodes {
             node.untold = Some((version, bypass.clone()));
-            let passed = node.gateway.as_ref().is_some_and(|gateway| bypass.contains(gateway));
-            if passed { self.passed.push(node) } else { self.nodes.push(node) }
+            if node.is_passed(version, bypass) { self.passed.push(node) } else { self.nodes.push(node) }
         }
         Ok(version)
     }
 
-    /// The object is absent when no node has it that may. Where one of them cannot be asked that is not known: the client is
-    /// told so, with an error, and takes the object for neither lost nor there.
+    /// The object is absent when no node has it that is said to. Where one of those cannot be asked that is not known: the
+    /// client is told so, with an error, and takes the object for neither lost nor there. Others are asked on the off chance.
     async fn check_present(&mut self, key: &Key) -> Result<bool, PeerError> {
+        let holders = self.settings.located.holders(key).await?;
         let mut unasked = None;
-        for place in self.sources(key).await? {
+        for place in self.sources(&holders) {
             let Some(node) = self.nodes.get_mut(place) else { continue };
+            let is_said = holders.contains(node.uuid());
             let present = match node.tell().await {
                 Ok(()) => node.peer.check_present(key).await,
                 Err(error) => Err(error),
@@ -206,16 +217,20 @@ impl Peer for Cluster {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}
                 Err(error) => {
-                    reached!("cluster: a node that may have an object cannot be asked");
-                    node.peer.close().await;
-                    unasked.get_or_insert(error);
+                    if !matches!(error, PeerError::Refused(_)) {
+                        node.peer.close().await;
+                    }
+                    if is_said {
+                        reached!("cluster: a node that may have an object cannot be asked");
+                        unasked.get_or_insert(error);
+                    }
                 }
             }
         }
         match unasked {
             None => Ok(false),
             Some(error) => {
-                Err(PeerError::Refused(format!("a node that may have it cannot be asked: {error}")))
+                Err(PeerError::Refused(format!("a node that is said to have it cannot be asked: {error}")))
             }
         }
     }
@@ -273,7 +288,8 @@ impl Peer for Cluster {
         file: &AssociatedFile,
         key: &Key,
     ) -> Result<Box<dyn Download + 'a>, PeerError> {
-        let sources = self.sources(key).await?;
+        let holders = self.settings.located.holders(key).await?;
+        let sources = self.sources(&holders);
         let mut nodes: BTreeMap<_, _> = self.nodes.iter_mut().enumerate().collect();
         for node in sources.into_iter().filter_map(|place| nodes.remove(&place)) {
             // A log that is out of date must not hide the object (§8.3): the next one is asked.

@@ -24,6 +24,8 @@ pub struct Fanout<'a> {
     nodes: Vec<Receiver<'a>>,
     /// Where the client's next byte belongs.
     at: u64,
+    /// Bytes of the object, when that is known.
+    total: u64,
 }
 
 /// A node that takes the object.
@@ -83,7 +85,8 @@ impl<'a> Fanout<'a> {
                 (true, None) => Err(PeerError::Refused("the cluster has no nodes".into())),
             };
         };
-        let fanout = Fanout { settings: settings.clone(), key: key.clone(), nodes, at: least };
+        let fanout =
+            Fanout { settings: settings.clone(), key: key.clone(), nodes, at: least, total: u64::MAX };
         Ok(Offer::From(least, Box::new(fanout)))
     }
 
@@ -109,18 +112,22 @@ impl<'a> Fanout<'a> {
         }
     }
 
-    /// Ends each node's part, and tells what came of it: done when one node has the object.
+    /// Ends each node's part, so many at a time, and tells what came of it: done when one node has the object.
     async fn end(
         self,
-        finish: impl Fn(Box<dyn Upload + 'a>) -> BoxFuture<'a, Result<Outcome, PeerError>>,
+        finish: impl Fn(Receiver<'a>) -> BoxFuture<'a, Result<Outcome, PeerError>>,
     ) -> Result<Outcome, PeerError> {
         let Fanout { settings, key, nodes, .. } = self;
-        let ends = nodes.into_iter().map(|Receiver { uuid, upload, .. }| {
-            let finished = finish(upload);
-            async move { (uuid, finished.await) }
-        });
+        let at_a_time = settings.at_a_time(nodes.len());
+        let mut ends: Vec<BoxFuture<'a, (Uuid, Result<Outcome, PeerError>)>> = Vec::new();
+        for node in nodes {
+            let (uuid, finished) = (node.uuid.clone(), finish(node));
+            ends.push(Box::pin(async move { (uuid, finished.await) }));
+        }
+        let mut ended: Vec<_> = stream::iter(ends).buffer_unordered(at_a_time).collect().await;
+        ended.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut outcome = Outcome::of(false);
-        for (uuid, ended) in join_all(ends).await {
+        for (uuid, ended) in ended {
             if let Ok(Outcome { done: true, also }) = ended {
                 outcome.done = true;
                 outcome.also.extend(also);
@@ -136,6 +143,7 @@ impl<'a> Fanout<'a> {
 impl Upload for Fanout<'_> {
     async fn begin(&mut self, length: u64) -> Result<(), PeerError> {
         let total = self.at.saturating_add(length);
+        self.total = total;
         self.each(move |node| {
             // One that has more than all of it gets nothing, not less than that.
             let lacks = match relapse!("annex-B14") {
@@ -159,11 +167,17 @@ impl Upload for Fanout<'_> {
     }
 
     async fn finish(self: Box<Self>, verdict: Verdict) -> Result<Outcome, PeerError> {
-        self.end(move |upload| Box::pin(upload.finish(verdict))).await
+        let total = self.total;
+        self.end(move |node| {
+            // What a node has more than there is, is something else: nothing that came makes it the object.
+            let verdict = if node.offset > total { Verdict::Invalid } else { verdict };
+            Box::pin(node.upload.finish(verdict))
+        })
+        .await
     }
 
     async fn is_present(self: Box<Self>) -> Result<Outcome, PeerError> {
-        self.end(|upload| Box::pin(upload.is_present())).await
+        self.end(|node| Box::pin(node.upload.is_present())).await
     }
 
     async fn withdraw(self: Box<Self>) -> Result<(), PeerError> {

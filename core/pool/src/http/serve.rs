@@ -201,8 +201,9 @@ async fn ask(
                 }
                 Offer::From(wanted, upload) => {
                     let skip = wanted - offset;
-                    // What is less than is there already is not the rest; but of a key without a size it may be all there is.
-                    let rest = length >= skip || (length > 0 && key.size().is_none());
+                    // What is less than is there already is not the rest; but of a key without a size it may be all there is,
+                    // if the hash says so.
+                    let rest = length >= skip || (length > 0 && key.size().is_none() && key.hash().is_some());
                     (receive(upload, skip, length, Verdict::of(rest), body).await?, false)
                 }
             };

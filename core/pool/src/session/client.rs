@@ -112,9 +112,9 @@ impl Remote {
 
     /// The object that comes.
     pub(crate) fn downloading(&mut self, offset: u64, key: &Key, length: u64) -> Box<dyn Download + '_> {
-        // Without verdicts the hash tells, if all of the object comes.
+        // Without verdicts hash and size tell: the hash if all of the object comes.
         let silent = !self.version.has_verdict() && !relapse!("annex-L15");
-        let verifier = silent.then(|| Verifier::of_part(key, offset, length));
+        let verifier = silent.then(|| Verifier::from_offset(key, offset));
         Box::new(RemoteDownload { remote: self, length, verifier })
     }
 
@@ -298,8 +298,8 @@ impl Download for RemoteDownload<'_> {
 
     async fn verdict(&mut self) -> Result<Verdict, PeerError> {
         if let Some(verifier) = self.verifier.take() {
-            // What cannot be verified here is as long as was announced; the client verifies what it can (§7.2).
-            return Ok(Verdict::of(self.length > 0 && verifier.finish() != Some(false)));
+            // Of what cannot be verified here the client verifies what it can (§7.2); but nothing comes of what is not there, too.
+            return Ok(Verdict::of(verifier.finish().unwrap_or(self.length > 0)));
         }
         match self.remote.receive().await? {
             Message::Valid => Ok(Verdict::Valid),
@@ -382,9 +382,9 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncWriteExt, duplex};
 
-    async fn meet(said: &'static str) -> Remote {
+    async fn meet(greeting: &str, answers: &str) -> Remote {
         let (ours, mut theirs) = duplex(1024);
-        theirs.write_all(said.as_bytes()).await.unwrap();
+        theirs.write_all(format!("{greeting}{answers}").as_bytes()).await.unwrap();
         let wire = Wire::new(Box::new(ours));
         let met = Remote::meet(Uuid::new("U").unwrap(), wire, Version::MAX, &BTreeSet::new()).await;
         // It would be gone otherwise.
@@ -394,18 +394,40 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_is_older_than_versions_speaks_the_first() {
-        let remote = meet("AUTH-SUCCESS U\nERROR unknown command\n").await;
+        let remote = meet("AUTH-SUCCESS U\nERROR unknown command\n", "").await;
         assert_eq!(remote.version(), Version::V0);
         assert!(remote.is_reusable());
     }
 
     #[tokio::test]
+    async fn where_nobody_says_whether_bytes_are_valid_size_and_hash_do() {
+        let empty = "SHA256E-s0--e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let cases = [
+            ("WORM-s3--a", 0, "DATA 3\nabc", Verdict::Valid),
+            ("WORM-s3--a", 0, "DATA 2\nab", Verdict::Invalid),
+            ("WORM-s3--a", 1, "DATA 2\nbc", Verdict::Valid),
+            ("WORM-s3--a", 1, "DATA 1\nb", Verdict::Invalid),
+            ("WORM-s3--a", 3, "DATA 0\n", Verdict::Invalid),
+            ("URL--a", 0, "DATA 0\n", Verdict::Invalid),
+            (empty, 0, "DATA 0\n", Verdict::Valid),
+        ];
+        for (key, offset, said, verdict) in cases {
+            let mut remote = meet("AUTH-SUCCESS U\nERROR unknown command\n", said).await;
+            let key = Key::parse(key.as_bytes().to_vec()).unwrap();
+            let mut download = remote.get(offset, &AssociatedFile::default(), &key).await.unwrap();
+            while download.next().await.unwrap().is_some() {}
+            assert_eq!(download.verdict().await, Ok(verdict), "{key} {offset} {said}");
+            download.end(true).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
     async fn a_peer_that_answers_what_was_not_said_is_not_asked_again() {
         let key = Key::parse(b"WORM-s1--a".to_vec()).unwrap();
-        let mut remote = meet("AUTH-SUCCESS U\nVERSION 4\nERROR unknown command\nSUCCESS\n").await;
+        let mut remote = meet("AUTH-SUCCESS U\nVERSION 4\n", "ERROR unknown command\nSUCCESS\n").await;
         assert!(matches!(remote.check_present(&key).await, Err(PeerError::Protocol { .. })));
         assert!(!remote.is_reusable());
-        let mut remote = meet("AUTH-SUCCESS U\nVERSION 4\nERROR not today\n").await;
+        let mut remote = meet("AUTH-SUCCESS U\nVERSION 4\n", "ERROR not today\n").await;
         assert!(matches!(remote.check_present(&key).await, Err(PeerError::Refused(_))));
         assert!(remote.is_reusable());
     }

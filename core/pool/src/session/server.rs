@@ -201,9 +201,18 @@ impl Session<'_> {
             Ok(download) => download,
             Err(error) => return reply(self.wire, Err(error)).await,
         };
-        self.wire.send(&Message::Data(i64::try_from(download.length()).unwrap_or(i64::MAX))).await?;
+        let mut to_come = download.length();
+        self.wire.send(&Message::Data(i64::try_from(to_come).unwrap_or(i64::MAX))).await?;
         while let Some(piece) = download.next().await? {
+            to_come = to_come.saturating_sub(piece.len() as u64);
             self.wire.send_piece(piece).await?;
+        }
+        if to_come > 0 {
+            // The client waits for the rest, and there is no other way to say that it does not come.
+            drop(download);
+            let (uuid, why) =
+                (self.peer.uuid().clone(), format!("{to_come} bytes that it announced did not come"));
+            return Err(PeerError::Lost { uuid, why }.into());
         }
         let verdict = download.verdict().await?;
         if self.version.has_verdict() {
