@@ -137,20 +137,20 @@ fn refuse(error: &clap::Error) -> ExitCode {
             let _ = print(error.to_string());
             ExitCode::SUCCESS
         }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            eprintln!("grid: a command is missing (see grid --help)");
+            ExitCode::from(outcome::USAGE)
+        }
         _ => {
             let text = error.to_string();
             let advice = |line: &&str| {
                 ["Usage:", "tip:", "For more"].iter().any(|start| line.trim().starts_with(start))
             };
             let words = text.lines().take_while(|line| !advice(line)).flat_map(str::split_whitespace);
-            let words: Vec<_> = words.skip_while(|word| *word == "error:").map(without_capability).collect();
+            let words: Vec<_> =
+                words.skip_while(|word| *word == "error:").map(outcome::without_secrets).collect();
             eprintln!("grid: {} (see grid --help)", words.join(" "));
             ExitCode::from(outcome::USAGE)
         }
     }
-}
-
-/// A capability in the wrong place is not repeated.
-fn without_capability(word: &str) -> &str {
-    if word.contains("URI:") { "'URI:…'" } else { word }
 }

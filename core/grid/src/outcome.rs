@@ -1,5 +1,6 @@
 //! How a command ends: with an answer, or failing, and the exit status of each way to fail.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::future::Future;
 use std::pin::pin;
@@ -69,6 +70,37 @@ pub async fn unless_interrupted<T>(work: impl Future<Output = Result<T, Failure>
             // No way to notice Ctrl-C: then it ends the program as it always does.
             tracing::debug!(%error, "cannot listen for Ctrl-C");
             work.await
+        }
+    }
+}
+
+/// A word without what is not to be repeated in it: a capability, and who somebody is in a URL.
+pub fn without_secrets(word: &str) -> Cow<'_, str> {
+    if word.contains("URI:") {
+        return "'URI:…'".into();
+    }
+    let user = word.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1)));
+    match user {
+        Some((scheme, rest)) => format!("{scheme}://…@{rest}").into(),
+        None => word.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_secrets;
+
+    #[test]
+    fn secrets_are_not_repeated() {
+        let cases = [
+            ("'URI:CHK:a:b:1:2:3'", "'URI:…'"),
+            ("'annex+http://ann:secret@host/git-annex/U'", "'annex+http://…@host/git-annex/U'"),
+            ("https://ann:s@c/ret@host", "https://…@host"),
+            ("http://host/git-annex/U", "http://host/git-annex/U"),
+            ("ann@host", "ann@host"),
+        ];
+        for (word, told) in cases {
+            assert_eq!(without_secrets(word), told);
         }
     }
 }

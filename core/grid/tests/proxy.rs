@@ -321,6 +321,7 @@ fn what_makes_no_sense_in_a_configuration_is_a_usage_error_in_a_line() {
         (node("command = []"), "its command is empty"),
         (node("cost = -1\ncommand = [\"true\"]"), "line 6"),
         (node("url = \"https://h/git-annex/u\""), "https is not supported"),
+        (node("url = \"http://ann:secret@h/git-annex/u\""), "http://…@h/git-annex/u: the URL has a user"),
         (node("url = \"http://h/git-annex/other\""), "its url is that of other"),
         (node("url = \"http://h/git-annex/u\"\nuser = \"bob\""), "GIT_ANNEX_P2PHTTP_PASSWORD_bob"),
         (node("directory = \"d\"\nuser = \"bob\""), "a user is for a url"),
@@ -336,6 +337,10 @@ fn what_makes_no_sense_in_a_configuration_is_a_usage_error_in_a_line() {
         (
             node("directory = \"d\"\ngateway = \"g\"").replace("\"u\"", &format!("\"{CLUSTER}\"")),
             "the gateway of node `n` is this one",
+        ),
+        (
+            node("directory = \"d\"\ngateway = \"h\"").replace("\"u\"", &format!("\"{CLUSTER}\"")),
+            "node `n` is a part of a cluster, and no [[cluster]] names it",
         ),
     ] {
         fs::write(&path, &text).unwrap();

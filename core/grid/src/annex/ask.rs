@@ -186,6 +186,8 @@ impl Put {
                 let length = source.size.saturating_sub(offset);
                 upload.begin(length).await.map_err(explain)?;
                 let verdict = send(source, offset.min(source.size), &mut *upload).await?;
+                // What it has more than there is, is something else: nothing that is sent makes it the object.
+                let verdict = if offset > source.size { Verdict::Invalid } else { verdict };
                 Ok((upload.finish(verdict).await.map_err(explain)?, length))
             }
         }

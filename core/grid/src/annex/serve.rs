@@ -1,6 +1,6 @@
 //! `grid annex serve`: serves a directory of objects over HTTP, as `git-annex p2phttp` does.
 
-use std::env;
+use std::env::{self, VarError};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -156,10 +156,10 @@ fn users() -> Result<Vec<User>, Failure> {
             continue;
         };
         let mode = match env::var(format!("{PERMISSIONS}{name}")).as_deref() {
-            Err(_) => Mode::ReadWrite,
+            Err(VarError::NotPresent) => Mode::ReadWrite,
             Ok("readonly") => Mode::ReadOnly,
             Ok("appendonly") => Mode::AppendOnly,
-            Ok(_) => {
+            _ => {
                 let text = format!("{PERMISSIONS}{name} is neither `readonly` nor `appendonly`");
                 return Err(Failure::Usage(text));
             }

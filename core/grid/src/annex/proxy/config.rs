@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::child::Child;
 use crate::annex::serve::password;
-use crate::outcome::Failure;
+use crate::outcome::{Failure, without_secrets};
 
 /// What the file has, for people.
 pub const HELP: &str = r#"What the gateway is, and its nodes and clusters, in TOML:
@@ -186,7 +186,12 @@ impl Config {
                 gateway.add_cluster_through(uuid.clone(), other, member);
             }
         }
-        Ok(gateway)
+        match beyond.first() {
+            Some((name, ..)) => {
+                Err(self.wrong(format!("node `{name}` is a part of a cluster, and no [[cluster]] names it")))
+            }
+            None => Ok(gateway),
+        }
     }
 
     async fn member(&self, runtime: &Runtime, node: &Node, patience: Duration) -> Result<Member, Failure> {
@@ -209,7 +214,8 @@ impl Config {
                 }))
             }
             (None, Some(url), None, None) => {
-                let site: Site = url.parse().map_err(|why| wrong(&format!("{url}: {why}")))?;
+                let site: Site =
+                    url.parse().map_err(|why| wrong(&format!("{}: {why}", without_secrets(url))))?;
                 if site.server != uuid {
                     return Err(wrong(&format!("its url is that of {}", site.server)));
                 }
