@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use pool::key::Key;
 use pool::message::AssociatedFile;
-use pool::peer::{Download, Lock, Offer, Outcome, Peer, PeerError};
+use pool::peer::{Download, Lock, Offer, Outcome, Peer, PeerError, Upload, Verdict};
 use pool::repository::Local;
 use pool::uuid::Uuid;
 use pool::version::Version;
@@ -18,12 +19,14 @@ use super::traffic::Acting;
 pub struct Watched {
     peer: Local,
     stage: Arc<Stage>,
+    /// What its client speaks.
+    version: Version,
 }
 
 impl Watched {
     /// The repository, on this stage.
     pub fn new(peer: Local, stage: Arc<Stage>) -> Watched {
-        Watched { peer, stage }
+        Watched { peer, stage, version: Version::V0 }
     }
 }
 
@@ -41,7 +44,8 @@ impl Peer for Watched {
     }
 
     async fn begin(&mut self, version: Version, bypass: &BTreeSet<Uuid>) -> Result<Version, PeerError> {
-        self.peer.begin(version, bypass).await
+        self.version = self.peer.begin(version, bypass).await?;
+        Ok(self.version)
     }
 
     async fn check_present(&mut self, key: &Key) -> Result<bool, PeerError> {
@@ -76,7 +80,14 @@ impl Peer for Watched {
 
     async fn put<'a>(&'a mut self, file: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
         let _acting = act(&self.stage);
-        self.peer.put(file, key).await
+        Ok(match self.peer.put(file, key).await? {
+            // At version 0 an upload ends with its bytes.
+            Offer::From(offset, upload) if self.version.has_verdict() => {
+                let stage = self.stage.clone();
+                Offer::From(offset, Box::new(WatchedUpload { upload, stage }))
+            }
+            offer => offer,
+        })
     }
 
     fn is_reusable(&self) -> bool {
@@ -85,5 +96,37 @@ impl Peer for Watched {
 
     async fn close(&mut self) {
         self.peer.close().await;
+    }
+}
+
+/// An upload whose end is watched: the bytes may go to all nodes at a time.
+struct WatchedUpload<'a> {
+    upload: Box<dyn Upload + 'a>,
+    stage: Arc<Stage>,
+}
+
+#[async_trait]
+impl Upload for WatchedUpload<'_> {
+    async fn begin(&mut self, length: u64) -> Result<(), PeerError> {
+        self.upload.begin(length).await
+    }
+
+    async fn write(&mut self, piece: Bytes) -> Result<(), PeerError> {
+        self.upload.write(piece).await
+    }
+
+    async fn finish(self: Box<Self>, verdict: Verdict) -> Result<Outcome, PeerError> {
+        let _acting = act(&self.stage);
+        self.upload.finish(verdict).await
+    }
+
+    async fn is_present(self: Box<Self>) -> Result<Outcome, PeerError> {
+        let _acting = act(&self.stage);
+        self.upload.is_present().await
+    }
+
+    async fn withdraw(self: Box<Self>) -> Result<(), PeerError> {
+        let _acting = act(&self.stage);
+        self.upload.withdraw().await
     }
 }
