@@ -702,7 +702,7 @@ fn web(newest: Version) -> Config {
 /// Somebody puts an object where a node has its objects, past the node.
 fn place(disk: &dyn Files, Object { key, content }: &Object, special: bool) {
     let layout = Layout::new(Path::new(ROOT));
-    let from = if special { layout.spool("placed") } else { layout.incoming(key) };
+    let from = if special { layout.spools().join("placed") } else { layout.incoming(key) };
     let made = if special { mounted::make(disk) } else { layout.make(disk) };
     let placed = made.and_then(|()| {
         disk.open(&from, OpenMode::CreateOrOpen)?.write_all_at(0, content)?;
