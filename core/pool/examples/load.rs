@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pool::Peer;
+use pool::connections::Connections;
 use pool::hash::HashKind;
 use pool::http::HttpRemote;
 use pool::http::site::Site;
@@ -50,7 +51,7 @@ async fn main() {
         let (operation, next, done) = (operation.clone(), next.clone(), done.clone());
         scope.spawn("client", client as u64, async move {
             let uuid = Uuid::new(&format!("client-{client}")).unwrap();
-            let mut peer = HttpRemote::new(runtime.clone(), site, uuid);
+            let mut peer = HttpRemote::new(Connections::new(runtime.clone(), 1), site, uuid);
             peer.begin(Version::MAX, &BTreeSet::new()).await.unwrap();
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);

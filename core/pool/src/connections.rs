@@ -1,50 +1,42 @@
-//! Connections to peers elsewhere, kept when they are idle (annex-p2p §11, §15.2).
+//! Connections to peers elsewhere, lent to requests and kept when they are idle (annex-p2p §11, §15.2).
 //!
-//! A [`Pooled`] peer connects when it is first asked something, with an idle connection if there is a sound one. When it is
-//! dropped its connection becomes idle, but only one that stands between two requests; any other is closed. Whatever
-//! becomes of a request, its connection is given back exactly once. Closing waits for others: that is done by tasks of
-//! the pool's own, which [`Connections::close`] waits for.
+//! Whoever has a [`Lease`] has its connection alone. When the lease is dropped the connection becomes idle, but only one
+//! that stands between two requests; any other is closed. So, whatever becomes of a request, its connection is given back
+//! exactly once. Closing waits for others: that is done by tasks of the pool's own, which [`Connections::close`] waits for.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use runtime::{Runtime, Scope, reached, relapse};
 use tokio::sync::oneshot;
 
-use crate::cluster::clocks;
+use crate::http::conversation::Conversation;
 use crate::idle::Idle;
-use crate::key::Key;
-use crate::message::AssociatedFile;
-use crate::peer::{Download, Lock, Offer, Outcome, Peer, PeerError};
-use crate::session::client::{Answer, Remote};
+use crate::peer::Peer;
+use crate::session::client::Remote;
 use crate::uuid::Uuid;
 use crate::version::Version;
 
 /// How long a connection may take to close before it is left to itself.
 const CLOSING: Duration = Duration::from_secs(10);
 
-/// How a peer elsewhere is reached.
-#[async_trait]
-pub trait Dial: Send + Sync {
-    /// Who is reached.
-    fn uuid(&self) -> &Uuid;
-
-    /// Connects, and agrees on a version: `newest` or an older one.
-    async fn dial(&self, newest: Version, bypass: &BTreeSet<Uuid>) -> Result<Remote, PeerError>;
-}
-
 /// Which connections are alike.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Kind {
-    server: Uuid,
-    client: Uuid,
-    bypass: BTreeSet<Uuid>,
-    newest: Version,
+pub(crate) enum Kind {
+    /// A session belongs to a client: what was agreed on at its beginning holds for all its requests.
+    Session { server: Uuid, client: Uuid, bypass: BTreeSet<Uuid>, newest: Version },
+    /// Each request over HTTP says all that there is to say about it.
+    Http { host: String, port: u16 },
 }
 
-/// A pool of connections.
+/// A connection, by what is spoken on it.
+pub(crate) enum Line {
+    Session(Remote),
+    Http(Conversation),
+}
+
+/// A pool of connections, of which those that are idle are no more than so many, whatever is spoken on them.
 pub struct Connections {
     runtime: Runtime,
     state: Mutex<State>,
@@ -52,11 +44,19 @@ pub struct Connections {
 }
 
 struct State {
-    idle: Idle<Kind, Remote>,
+    idle: Idle<Kind, Line>,
     /// Connections that were made, and that have been closed.
     opened: u64,
     closed: u64,
     shut: bool,
+}
+
+/// A connection that is in use. Dropped, it is given back.
+pub(crate) struct Lease {
+    pool: Arc<Connections>,
+    kind: Kind,
+    /// None when it is given up.
+    line: Option<Line>,
 }
 
 /// How many connections there are.
@@ -77,12 +77,6 @@ impl Connections {
         Arc::new(Connections { janitor: runtime.scope(), state: Mutex::new(state), runtime })
     }
 
-    /// The peer that `dial` reaches, for the requests of one client.
-    pub fn peer(self: &Arc<Self>, dial: Arc<dyn Dial>, client: Uuid) -> Pooled {
-        let kind = Kind { server: dial.uuid().clone(), client, bypass: BTreeSet::new(), newest: Version::V0 };
-        Pooled { pool: self.clone(), dial, kind, remote: None, fresh: true }
-    }
-
     /// How many connections there are. Those that are neither closed nor idle are in use, or being closed.
     pub fn counts(&self) -> Counts {
         let state = self.state();
@@ -94,45 +88,44 @@ impl Connections {
         self.state().shut = true;
         loop {
             let next = self.state().idle.take_oldest();
-            let Some(remote) = next else { break };
-            self.discard(remote);
+            let Some(line) = next else { break };
+            self.discard(line);
         }
         self.janitor.drain().await;
     }
 
+    /// The world that the connections are in.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     /// Takes an idle connection that is still sound.
-    async fn take(self: &Arc<Self>, kind: &Kind) -> Option<Remote> {
+    pub(crate) async fn take(self: &Arc<Self>, kind: &Kind) -> Option<Lease> {
         if relapse!("annex-L6") {
             // Whoever gives connections out closes them as well, and does one thing after the other.
             self.janitor.drain().await;
         }
         loop {
-            let remote = self.state().idle.take(kind)?;
-            if let Some(sound) = self.sound(remote).await {
+            let line = Some(self.state().idle.take(kind)?);
+            let lease = Lease { pool: self.clone(), kind: kind.clone(), line };
+            if let Some(sound) = lease.sound().await {
                 return Some(sound);
             }
             reached!("connections: an idle connection was stale");
         }
     }
 
-    /// The connection, if it can be used for another request. Otherwise it is closed.
-    async fn sound(self: &Arc<Self>, remote: Remote) -> Option<Remote> {
-        let mut returned = Returned { pool: self, remote: Some(remote) };
-        match returned.is_stale().await {
-            false => returned.remote.take(),
-            true => None,
-        }
+    /// Lends a connection that was just made.
+    pub(crate) fn opened(self: &Arc<Self>, kind: Kind, line: impl Into<Line>) -> Lease {
+        self.state().opened += 1;
+        Lease { pool: self.clone(), kind, line: Some(line.into()) }
     }
 
-    /// Gives a connection back: it becomes idle, or is closed.
-    fn give_back(self: &Arc<Self>, kind: &Kind, remote: Remote) {
+    /// A connection that is lent no more becomes idle, or is closed.
+    fn give_back(self: &Arc<Self>, kind: &Kind, line: Line) {
         let over = {
             let mut state = self.state();
-            if state.shut || !remote.is_reusable() {
-                Some(remote)
-            } else {
-                state.idle.put(kind.clone(), remote)
-            }
+            if state.shut || !line.is_reusable() { Some(line) } else { state.idle.put(kind.clone(), line) }
         };
         if let Some(over) = over {
             self.discard(over);
@@ -140,21 +133,21 @@ impl Connections {
     }
 
     /// Closes a connection, in a task of the pool. Whoever wants to can wait for that.
-    fn discard(self: &Arc<Self>, mut remote: Remote) -> oneshot::Receiver<()> {
+    fn discard(self: &Arc<Self>, mut line: Line) -> oneshot::Receiver<()> {
         let (closed, closing) = oneshot::channel();
         if relapse!("annex-L2") && !self.janitor.is_empty() {
-            std::mem::forget(remote);
+            std::mem::forget(line);
             return closing;
         }
         let pool = Arc::downgrade(self);
         let runtime = self.runtime.clone();
         self.janitor.spawn("close connection", 0, async move {
             if relapse!("annex-L6") {
-                remote.close().await;
-            } else if runtime.timeout(CLOSING, remote.close()).await.is_err() {
-                tracing::warn!(peer = %remote.uuid(), "a connection does not close");
+                line.close().await;
+            } else if runtime.timeout(CLOSING, line.close()).await.is_err() {
+                tracing::warn!(peer = line.name(), "a connection does not close");
             }
-            drop(remote);
+            drop(line);
             if let Some(pool) = pool.upgrade() {
                 pool.state().closed += 1;
             }
@@ -169,197 +162,98 @@ impl Connections {
     }
 }
 
-/// A connection out of the pool that is being looked at. Dropped, it is closed.
-struct Returned<'a> {
-    pool: &'a Arc<Connections>,
-    remote: Option<Remote>,
-}
+impl Lease {
+    /// The session on it, if that is what it is for.
+    pub fn session(&mut self) -> Option<&mut Remote> {
+        match &mut self.line {
+            Some(Line::Session(remote)) => Some(remote),
+            _ => None,
+        }
+    }
 
-impl Returned<'_> {
-    async fn is_stale(&mut self) -> bool {
-        match &mut self.remote {
-            Some(remote) if relapse!("annex-B24") => !remote.is_reusable(),
-            Some(remote) => remote.is_stale().await,
+    /// The HTTP spoken on it, if that is what it is for.
+    pub fn http(&mut self) -> Option<&mut Conversation> {
+        match &mut self.line {
+            Some(Line::Http(conversation)) => Some(conversation),
+            _ => None,
+        }
+    }
+
+    /// Whether it stands between two requests.
+    pub fn is_reusable(&self) -> bool {
+        self.line.as_ref().is_some_and(Line::is_reusable)
+    }
+
+    /// Itself, if it can be used for another request. Otherwise it is closed.
+    pub async fn sound(mut self) -> Option<Lease> {
+        let stale = match &mut self.line {
+            Some(line) if relapse!("annex-B24") => !line.is_reusable(),
+            Some(line) => line.is_stale().await,
             None => true,
+        };
+        if stale {
+            self.give_up();
+            return None;
+        }
+        Some(self)
+    }
+
+    /// Has it closed, whatever it is in the middle of. Whoever wants to can wait for that.
+    pub fn give_up(mut self) -> oneshot::Receiver<()> {
+        match self.line.take() {
+            Some(line) => self.pool.discard(line),
+            None => oneshot::channel().1,
         }
     }
 }
 
-impl Drop for Returned<'_> {
+impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(remote) = self.remote.take() {
-            self.pool.discard(remote);
+        if let Some(line) = self.line.take() {
+            self.pool.give_back(&self.kind, line);
         }
     }
 }
 
-/// A peer elsewhere, as one client's requests see it.
-pub struct Pooled {
-    pool: Arc<Connections>,
-    dial: Arc<dyn Dial>,
-    kind: Kind,
-    remote: Option<Remote>,
-    /// The connection was made for this request: that it fails is the peer's doing, not age's.
-    fresh: bool,
-}
-
-impl Pooled {
-    /// The connection to ask on. One that is in the middle of something, or that has gone since the last request, is not
-    /// asked: it is given up, and another is made.
-    async fn connected(&mut self) -> Result<&mut Remote, PeerError> {
-        self.fresh = false;
-        match self.remote.take() {
-            // Closed after each step of a request.
-            Some(remote) if relapse!("annex-B7") => _ = self.pool.discard(remote),
-            Some(remote) => self.remote = self.pool.sound(remote).await,
-            None => {}
-        }
-        if self.remote.is_none() {
-            self.remote = self.pool.take(&self.kind).await;
-        }
-        match self.remote {
-            None => self.anew().await,
-            Some(_) => self.present(),
-        }
-    }
-
-    /// A new connection.
-    async fn anew(&mut self) -> Result<&mut Remote, PeerError> {
-        self.fresh = true;
-        self.let_go();
-        self.remote = Some(self.dial.dial(self.kind.newest, &self.kind.bypass).await?);
-        self.pool.state().opened += 1;
-        self.present()
-    }
-
-    /// The connection that there is.
-    fn present(&mut self) -> Result<&mut Remote, PeerError> {
-        let unreachable =
-            || PeerError::Unreachable { uuid: self.kind.server.clone(), why: "not connected".into() };
-        self.remote.as_mut().ok_or_else(unreachable)
-    }
-
-    /// Gives the connection back.
-    fn let_go(&mut self) {
-        if let Some(remote) = self.remote.take() {
-            self.pool.give_back(&self.kind, remote);
-        }
-    }
-
-    /// Whether a request that failed can be made again: its connection was an old one, and has gone. Nothing was answered.
-    fn may_repeat(&self, error: &PeerError) -> bool {
-        let again = !self.fresh && matches!(error, PeerError::Lost { .. }) && !relapse!("annex-B24");
-        if again {
-            reached!("connections: a request is made again on a new connection");
-        }
-        again
-    }
-}
-
-#[async_trait]
-impl Peer for Pooled {
-    fn uuid(&self) -> &Uuid {
-        &self.kind.server
-    }
-
-    async fn begin(&mut self, version: Version, bypass: &BTreeSet<Uuid>) -> Result<Version, PeerError> {
-        if (self.kind.newest, &self.kind.bypass) != (version, bypass) {
-            self.let_go();
-            self.kind.newest = version;
-            self.kind.bypass = bypass.clone();
-        }
-        Ok(self.connected().await?.version().min(version))
-    }
-
-    async fn check_present(&mut self, key: &Key) -> Result<bool, PeerError> {
-        match self.connected().await?.check_present(key).await {
-            Err(error) if self.may_repeat(&error) => self.anew().await?.check_present(key).await,
-            answer => answer,
-        }
-    }
-
-    async fn lock<'a>(&'a mut self, key: &Key) -> Result<Option<Box<dyn Lock + 'a>>, PeerError> {
-        let held = match self.connected().await?.ask_lock(key).await {
-            Err(error) if self.may_repeat(&error) => self.anew().await?.ask_lock(key).await,
-            answer => answer,
-        };
-        Ok(match held? {
-            true if relapse!("annex-B19") => {
-                self.let_go();
-                Some(Box::new(LockSomewhere(self)))
-            }
-            true => Some(self.present()?.locked()),
-            false => None,
-        })
-    }
-
-    async fn remove(&mut self, key: &Key, before: Option<i64>) -> Result<Outcome, PeerError> {
-        let now = clocks::now(&self.pool.runtime);
-        let remote = self.connected().await?;
-        if !remote.version().has_timestamps() && before.is_some_and(|limit| now >= limit) {
-            return Ok(Outcome::of(false));
-        }
-        // Never again: whether it was done the first time would be lost.
-        remote.remove(key, before).await
-    }
-
-    async fn timestamp(&mut self) -> Result<i64, PeerError> {
-        if !self.connected().await?.version().has_timestamps() {
-            return Ok(clocks::now(&self.pool.runtime));
-        }
-        match self.connected().await?.timestamp().await {
-            Err(error) if self.may_repeat(&error) => self.anew().await?.timestamp().await,
-            answer => answer,
-        }
-    }
-
-    async fn get<'a>(
-        &'a mut self,
-        offset: u64,
-        file: &AssociatedFile,
-        key: &Key,
-    ) -> Result<Box<dyn Download + 'a>, PeerError> {
-        let length = match self.connected().await?.ask_get(offset, file, key).await {
-            Err(error) if self.may_repeat(&error) => self.anew().await?.ask_get(offset, file, key).await,
-            answer => answer,
-        }?;
-        Ok(self.present()?.downloading(offset, key, length))
-    }
-
-    async fn put<'a>(&'a mut self, file: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
-        let answer = match self.connected().await?.ask_put(file, key).await {
-            Err(error) if self.may_repeat(&error) => self.anew().await?.ask_put(file, key).await,
-            answer => answer,
-        };
-        Ok(match answer? {
-            Answer::AlreadyHave(also) => Offer::AlreadyHave(also),
-            Answer::From(offset) => Offer::From(offset, self.present()?.uploading(key)),
-        })
-    }
-
+impl Line {
     fn is_reusable(&self) -> bool {
-        self.remote.as_ref().is_none_or(Remote::is_reusable)
+        match self {
+            Line::Session(remote) => remote.is_reusable(),
+            Line::Http(conversation) => conversation.is_reusable(),
+        }
+    }
+
+    async fn is_stale(&mut self) -> bool {
+        match self {
+            Line::Session(remote) => remote.is_stale().await,
+            Line::Http(conversation) => conversation.is_stale().await,
+        }
     }
 
     async fn close(&mut self) {
-        if let Some(remote) = self.remote.take() {
-            let _ = self.pool.discard(remote).await;
+        match self {
+            Line::Session(remote) => remote.close().await,
+            // There is no word of farewell: it ends when it is dropped.
+            Line::Http(_) => {}
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Line::Session(remote) => remote.uuid().as_str(),
+            Line::Http(_) => "an HTTP server",
         }
     }
 }
 
-/// A lock whose connection has been given back: the unlock goes to whichever is taken then.
-struct LockSomewhere<'a>(&'a mut Pooled);
-
-#[async_trait]
-impl Lock for LockSomewhere<'_> {
-    async fn unlock(self: Box<Self>) -> Result<(), PeerError> {
-        self.0.connected().await?.locked().unlock().await
+impl From<Remote> for Line {
+    fn from(remote: Remote) -> Line {
+        Line::Session(remote)
     }
 }
 
-impl Drop for Pooled {
-    fn drop(&mut self) {
-        self.let_go();
+impl From<Conversation> for Line {
+    fn from(conversation: Conversation) -> Line {
+        Line::Http(conversation)
     }
 }

@@ -11,9 +11,10 @@ use runtime::Runtime;
 use crate::Peer;
 use crate::asked::Asked;
 use crate::cluster::{Cluster, Node, Settings};
-use crate::connections::{Connections, Dial};
+use crate::connections::Connections;
 use crate::http::site::Site;
 use crate::http::{HttpRemote, Peers};
+use crate::pooled::{Dial, Pooled};
 use crate::uuid::Uuid;
 use crate::version::Version;
 
@@ -33,7 +34,7 @@ pub enum Way {
     Dial(Arc<dyn Dial>),
     /// It is here: a directory.
     Here(Box<dyn Fn() -> Box<dyn Peer> + Send + Sync>),
-    /// Behind a URL, and as this user with this password if that is needed.
+    /// Behind a URL, and as this user with this password if that is needed. Its connections are kept as well.
     Http(Site, Option<(String, String)>),
 }
 
@@ -118,11 +119,11 @@ impl Gateway {
 
     fn reach(&self, member: &Member, client: &Uuid) -> Box<dyn Peer> {
         match &member.way {
-            Way::Dial(dial) => Box::new(self.connections.peer(dial.clone(), client.clone())),
+            Way::Dial(dial) => Box::new(Pooled::new(self.connections.clone(), dial.clone(), client.clone())),
             Way::Here(peer) => peer(),
             Way::Http(site, login) => {
                 // Who asks over there is the gateway.
-                let mut remote = HttpRemote::new(self.runtime.clone(), site.clone(), self.uuid.clone());
+                let mut remote = HttpRemote::new(self.connections.clone(), site.clone(), self.uuid.clone());
                 if let Some((user, password)) = login {
                     remote.log_in(user, password);
                 }

@@ -11,7 +11,8 @@
 //! | [`http`] | the protocol over HTTP: a server, and the peer behind a URL |
 //! | [`workers`] | how many requests are served at a time |
 //! | [`cluster`] | several repositories that are one to their clients |
-//! | [`connections`], [`idle`] | peers elsewhere, and their connections, kept to be used again |
+//! | [`connections`], [`idle`] | connections to peers elsewhere, lent, and kept to be used again |
+//! | [`pooled`] | the peer at the other end of a session that is kept |
 //! | [`asked`] | a peer as a gateway asks it: not for ever, and not without a record |
 //! | [`gateway`] | nodes and clusters that are reached through one place |
 //! | [`mode`] | what clients may do |
@@ -27,6 +28,7 @@ pub mod key;
 pub mod message;
 pub mod mode;
 pub mod peer;
+pub mod pooled;
 pub mod repository;
 pub mod session;
 pub mod special;

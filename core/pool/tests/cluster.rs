@@ -13,11 +13,12 @@ use pool::Peer;
 use pool::asked::Asked;
 use pool::cluster::located::{Located, MemoryLog, News};
 use pool::cluster::{Cluster, Node, Settings};
-use pool::connections::{Connections, Counts, Dial};
+use pool::connections::{Connections, Counts};
 use pool::key::Key;
 use pool::message::AssociatedFile;
 use pool::mode::Mode;
 use pool::peer::{Offer, Outcome, PeerError, Verdict};
+use pool::pooled::{Dial, Pooled};
 use pool::repository::Repository;
 use pool::session::client::Remote;
 use pool::session::server::{Manner, SessionError, serve};
@@ -104,7 +105,8 @@ impl Grid {
     async fn cluster_that_knows(&self, version: u64, located: Arc<dyn Located>) -> Cluster {
         let peers = self.nodes.iter().map(|node| {
             let dial: Arc<dyn Dial> = node.clone();
-            Node { cost: 100, peer: Box::new(self.connections.peer(dial, uuid("client"))) }
+            let peer = Pooled::new(self.connections.clone(), dial, uuid("client"));
+            Node { cost: 100, peer: Box::new(peer) }
         });
         let settings = Settings { jobs: 2, patience: PATIENCE, located };
         let mut cluster = Cluster::new(self.runtime.clone(), uuid("cluster"), settings, peers.collect());
@@ -114,7 +116,7 @@ impl Grid {
 
     /// The first node alone, as the gateway's log learns of it.
     async fn alone(&self) -> Asked {
-        let peer = self.connections.peer(self.nodes[0].clone(), uuid("client"));
+        let peer = Pooled::new(self.connections.clone(), self.nodes[0].clone(), uuid("client"));
         let mut alone = Asked::new(self.runtime.clone(), PATIENCE, Box::new(peer)).logged(self.log.clone());
         alone.begin(Version::MAX, &BTreeSet::new()).await.unwrap();
         alone

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pool::Peer;
+use pool::connections::Connections;
 use pool::http::access::{Access, User};
 use pool::http::server::{Config, Server};
 use pool::http::{HttpRemote, Peers};
@@ -676,7 +677,7 @@ async fn known_bugs_show_themselves() {
 async fn client(site: &mut Site) -> HttpRemote {
     let address = site.server.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let url = format!("annex+http://{address}/git-annex/SU").parse().unwrap();
-    HttpRemote::new(site.runtime.clone(), url, Uuid::new("CU").unwrap())
+    HttpRemote::new(Connections::new(site.runtime.clone(), 1), url, Uuid::new("CU").unwrap())
 }
 
 async fn upload(peer: &mut HttpRemote, bytes: &str, verdict: Verdict) -> bool {
@@ -762,7 +763,7 @@ async fn our_client_steps_down_to_what_the_server_knows() {
                 let _ = stream.read_u8().await;
             }
         });
-        let mut peer = HttpRemote::new(runtime.clone(), url, Uuid::new("CU").unwrap());
+        let mut peer = HttpRemote::new(Connections::new(runtime.clone(), 1), url, Uuid::new("CU").unwrap());
         for _ in 0..3 {
             assert_eq!(peer.check_present(&key(HELLO)).await, Ok(true));
         }
@@ -775,7 +776,7 @@ async fn our_client_says_who_is_not_there() {
     let mut site = site(config()).await;
     let address = site.server.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let url = format!("annex+http://{address}/git-annex/OTHER").parse().unwrap();
-    let mut peer = HttpRemote::new(site.runtime.clone(), url, Uuid::new("CU").unwrap());
+    let mut peer = HttpRemote::new(Connections::new(site.runtime.clone(), 1), url, Uuid::new("CU").unwrap());
     assert!(matches!(peer.check_present(&key(HELLO)).await, Err(PeerError::Unreachable { .. })));
     drop(site);
     assert!(matches!(

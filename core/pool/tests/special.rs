@@ -12,7 +12,9 @@ use pool::cluster::Settings;
 use pool::cluster::located::MemoryLog;
 use pool::gateway::{Gateway, Member, Way};
 use pool::key::Key;
+use pool::message::AssociatedFile;
 use pool::mode::Mode;
+use pool::peer::{Offer, Peer, Verdict};
 use pool::session::server::{Manner, serve};
 use pool::special::Special;
 use pool::uuid::Uuid;
@@ -178,6 +180,29 @@ async fn what_has_rotted_is_not_valid_and_is_replaced() {
     let rotten = "C> GET 0  K7\nS> DATA 7\nS> <abcdefX>\nS> INVALID\nC> FAILURE\n";
     let sound = "C> GET 0  K7\nS> DATA 7\nS> <abcdefg>\nS> VALID\nC> SUCCESS";
     gate.play("SPECIAL", &format!("{}{rotten}{put}S> SUCCESS\n{sound}", hello(4))).await;
+}
+
+/// A process that died leaves the file of its upload; one that lives has its own, whoever else begins to take objects.
+#[tokio::test]
+async fn what_a_process_left_that_died_goes_and_what_others_are_about_stays() {
+    let (gate, file) = (Gate::new(), AssociatedFile::default());
+    let left = gate.root.path().join("tmp/grid-0123456789abcdef0123456789abcdef-0");
+    std::fs::create_dir(left.parent().unwrap()).unwrap();
+    std::fs::write(&left, "abc").unwrap();
+    let key = Key::parse(K7).unwrap();
+    let mut peer = gate.special.peer();
+    assert_eq!(peer.check_present(&key).await, Ok(false));
+    assert!(left.exists(), "who only looks changes nothing");
+    let Offer::From(0, mut upload) = peer.put(&file, &key).await.unwrap() else { panic!("it is wanted") };
+    assert!(!left.exists());
+    upload.begin(7).await.unwrap();
+    upload.write("abcd".into()).await.unwrap();
+    // Another process.
+    let other = Special::new(RealWorld::runtime(), Uuid::new("SPECIAL").unwrap(), gate.root.path());
+    drop(other.peer().put(&file, &key).await.unwrap());
+    upload.write("efg".into()).await.unwrap();
+    assert!(upload.finish(Verdict::Valid).await.unwrap().done);
+    assert_eq!(gate.stored().as_deref(), Some("abcdefg"));
 }
 
 /// A disk that is not mounted has lost nothing.

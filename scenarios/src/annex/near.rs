@@ -1,4 +1,5 @@
-//! The gateway's ends of links to nodes, which are counted: what it says it has can be compared with what is there.
+//! The gateway's ends of links to nodes, which are counted: what it says it has can be compared with what is there. Over HTTP
+//! what is counted is a stream that ends where the gateway's does.
 
 use std::io;
 use std::pin::Pin;
@@ -6,17 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The gateway's end of a link to a node.
-pub struct NearEnd {
-    stream: DuplexStream,
+pub struct NearEnd<S> {
+    stream: S,
     _counted: Counted,
 }
 
-impl NearEnd {
+impl<S> NearEnd<S> {
     /// A near end that is counted while it is there.
-    pub fn new(stream: DuplexStream, count: &Arc<AtomicU64>) -> NearEnd {
+    pub fn new(stream: S, count: &Arc<AtomicU64>) -> NearEnd<S> {
         NearEnd { stream, _counted: Counted::new(count) }
     }
 }
@@ -38,7 +39,7 @@ impl Drop for Counted {
     }
 }
 
-impl AsyncRead for NearEnd {
+impl<S: AsyncRead + Unpin> AsyncRead for NearEnd<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -48,7 +49,7 @@ impl AsyncRead for NearEnd {
     }
 }
 
-impl AsyncWrite for NearEnd {
+impl<S: AsyncWrite + Unpin> AsyncWrite for NearEnd<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

@@ -12,13 +12,13 @@ use bytes::Bytes;
 use futures::FutureExt;
 use pool::cluster::Settings;
 use pool::cluster::located::{Located, MemoryLog};
-use pool::connections::Dial;
 use pool::gateway::{Gateway, Member, Way};
 use pool::http::access::Access;
 use pool::http::server::{Config, Server};
 use pool::http::site::Site;
 use pool::mode::Mode;
 use pool::peer::PeerError;
+use pool::pooled::Dial;
 use pool::repository::Repository;
 use pool::repository::layout::Layout;
 use pool::session::client::Remote;
@@ -151,6 +151,8 @@ pub struct NodeHost {
     ancient: bool,
     /// Whether it is reached over HTTP.
     pub http: bool,
+    /// Connections of the gateway's over HTTP.
+    visits: Arc<AtomicU64>,
     /// Its HTTP server in this life of its process.
     web: Mutex<Option<Arc<Server>>>,
     /// Whether it is a special remote.
@@ -196,6 +198,7 @@ impl Stage {
                 sessions: Arc::default(),
                 ancient: plan.is_ancient(),
                 http: plan.http,
+                visits: Arc::default(),
                 web: Mutex::default(),
                 is_special: plan.special,
             }
@@ -396,6 +399,7 @@ impl Stage {
                 while let Ok((near, _)) = listener.accept().await {
                     // Where nobody serves, who comes is hung up on.
                     if let Some(server) = lock(&stage.nodes[number].web).clone() {
+                        let near = NearEnd::new(near, &stage.nodes[number].visits);
                         server.attach(Box::new(relay(&stage, Far::Node(number), near)));
                     }
                 }
@@ -533,15 +537,14 @@ impl Stage {
     /// Looks at all capacity when nobody uses any.
     pub fn check_quiet(&self, limit: usize) {
         self.check_counts(limit);
-        let near_ends = self.near_ends.load(Ordering::Relaxed);
-        let idle =
-            oracle::capacity::check_quiet(self.gateway.connections().counts(), near_ends, limit as u64);
-        self.judge("capacity", idle);
+        self.check_idle(limit);
         self.judge("capacity", oracle::capacity::check_sessions("the gateway", self.sessions.len() as u64));
-        self.check_web("the gateway", &self.web, self.locks);
+        self.check_web("the gateway", &self.web, self.locks, 0);
         for node in &self.nodes {
             if let Some(server) = lock(&node.web).clone() {
-                self.check_web(node.uuid.as_str(), &server, Config::default().locked_files);
+                // An idle connection has a task on both sides.
+                let idle = node.visits.load(Ordering::Relaxed);
+                self.check_web(node.uuid.as_str(), &server, Config::default().locked_files, idle);
             }
         }
         for node in &self.nodes {
@@ -555,21 +558,26 @@ impl Stage {
         }
     }
 
-    fn check_web(&self, of: &str, server: &Server, locks: usize) {
-        let held = locks - server.room_for_locks();
-        self.judge("capacity", oracle::capacity::check_web(of, server.busy(), server.tasks(), held));
+    /// Looks at the connections that are there when nobody asks for anything.
+    fn check_idle(&self, limit: usize) {
+        let visits = self.nodes.iter().map(|node| node.visits.load(Ordering::Relaxed)).sum::<u64>();
+        let there = self.near_ends.load(Ordering::Relaxed) + visits;
+        // A server over HTTP hangs up on who has nothing to ask, and that is noticed with the next request.
+        let gone = self.nodes.iter().any(|node| node.http);
+        let counts = self.gateway.connections().counts();
+        self.judge("capacity", oracle::capacity::check_quiet(counts, there, gone, limit as u64));
+    }
+
+    fn check_web(&self, of: &str, server: &Server, locks: usize, idle: u64) {
+        let (held, tasks) = (locks - server.room_for_locks(), server.tasks().saturating_sub(idle as usize));
+        self.judge("capacity", oracle::capacity::check_web(of, server.busy(), tasks, held));
     }
 
     /// The gateway closes all connections; looks at what is left on either side.
     pub async fn close(&self) {
         self.gateway.close().await;
         self.script.sleep(AGAIN).await;
-        let none = oracle::capacity::check_quiet(
-            self.gateway.connections().counts(),
-            self.near_ends.load(Ordering::Relaxed),
-            0,
-        );
-        self.judge("capacity", none);
+        self.check_idle(0);
         for node in &self.nodes {
             let sessions = node.sessions.load(Ordering::Relaxed);
             self.judge("capacity", oracle::capacity::check_sessions(node.uuid.as_str(), sessions));
@@ -694,7 +702,7 @@ fn web(newest: Version) -> Config {
 /// Somebody puts an object where a node has its objects, past the node.
 fn place(disk: &dyn Files, Object { key, content }: &Object, special: bool) {
     let layout = Layout::new(Path::new(ROOT));
-    let from = if special { layout.spool("placed") } else { layout.incoming(key) };
+    let from = if special { layout.spools().join("placed") } else { layout.incoming(key) };
     let made = if special { mounted::make(disk) } else { layout.make(disk) };
     let placed = made.and_then(|()| {
         disk.open(&from, OpenMode::CreateOrOpen)?.write_all_at(0, content)?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use bytes::{Bytes, BytesMut};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pool::Peer;
+use pool::connections::Connections;
 use pool::http::HttpRemote;
 use pool::http::site::Site;
 use pool::key::Key;
@@ -114,7 +115,9 @@ impl Asked {
             ))
         });
         let client = client.ok_or_else(|| Failure::Usage("there is no name for us: use --client".into()))?;
-        let mut peer = HttpRemote::new(runtime.clone(), self.site.clone(), client);
+        // One question is asked at a time.
+        let connections = Connections::new(runtime.clone(), 1);
+        let mut peer = HttpRemote::new(connections, self.site.clone(), client);
         if let Some(user) = &self.user {
             let password = password(user);
             let text = || {

@@ -1,29 +1,32 @@
 //! [`HttpRemote`]: the peer behind a URL (annex-p2p §10).
 //!
-//! Each request is an exchange of its own. Its connection is used again only when the answer has come to its end; a lock
-//! and an upload that is dropped take theirs with them. A server that does not know our version is asked for a lower one.
+//! Each request is an exchange of its own. Its connection is used again, by whoever asks something of the same server, but
+//! only when the answer has come to its end; a lock and an upload that is dropped take theirs with them. What fails since a
+//! connection had gone while it was idle is asked again, once, on a new one: if none of it was sent, or if nothing was
+//! answered and it changes nothing. A server that does not know our version is asked for a lower one.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::{BoxFuture, Either, select};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Response, StatusCode};
-use runtime::{Runtime, Scope, reached, relapse};
+use runtime::{Runtime, reached, relapse};
 
 use super::DATA_LENGTH;
 use super::answer::Answer;
 use super::body::{self, Body, BodyError, Pieces};
-use super::io::Io;
+use super::conversation::{Conversation, Unanswered};
 use super::request::{Call, Request};
 use super::site::Site;
 use super::text::base64;
 use crate::cluster::clocks;
+use crate::connections::{Connections, Kind, Lease};
 use crate::key::Key;
 use crate::message::AssociatedFile;
 use crate::peer::{Download, Lock, Offer, Outcome, Peer, PeerError, Upload, Verdict};
@@ -39,8 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A peer behind a URL.
 pub struct HttpRemote {
-    runtime: Runtime,
-    site: Site,
+    server: Server,
     client: Uuid,
     /// The `Authorization` header.
     authorization: Option<String>,
@@ -49,41 +51,47 @@ pub struct HttpRemote {
     known: Version,
     /// The version that is spoken.
     version: Version,
-    /// A connection on which nothing is under way.
-    idle: Option<SendRequest<Body>>,
-    connections: Scope,
+    /// The connection of the last request, on which nothing is under way.
+    lease: Option<Lease>,
+}
+
+/// Where requests go.
+#[derive(Clone)]
+struct Server {
+    connections: Arc<Connections>,
+    site: Site,
 }
 
 /// An answer whose body is still to come, and the connection that it comes on.
 struct Coming {
-    sender: SendRequest<Body>,
+    lease: Lease,
     response: Response<Incoming>,
 }
+
+/// An answer that may be under way.
+type Answering = BoxFuture<'static, Result<Coming, Failed>>;
 
 /// Why a request has no answer.
 enum Failed {
     /// The server does not know the version.
     Version,
-    /// The connection failed; it had been used before.
-    Stale,
+    /// The connection had gone while it was idle.
+    Gone(PeerError),
     /// Anything else.
     Error(PeerError),
 }
 
 impl HttpRemote {
     /// The peer at `site`, as `client` asks it. Nothing is connected before the first request.
-    pub fn new(runtime: Runtime, site: Site, client: Uuid) -> HttpRemote {
-        let connections = runtime.scope();
+    pub fn new(connections: Arc<Connections>, site: Site, client: Uuid) -> HttpRemote {
         HttpRemote {
-            runtime,
-            site,
+            server: Server { connections, site },
             client,
             authorization: None,
             bypass: BTreeSet::new(),
             known: Version::MAX,
             version: Version::MAX,
-            idle: None,
-            connections,
+            lease: None,
         }
     }
 
@@ -99,11 +107,25 @@ impl HttpRemote {
 
     /// Asks, in the newest version that the server knows.
     async fn ask(&mut self, call: Call) -> Result<Answer, PeerError> {
-        let mut coming = self.exchange(&call).await?;
-        let collected = self.wait(body::collect(coming.response.body_mut(), LONGEST_ANSWER)).await?;
+        let coming = self.exchange(&call).await?;
+        self.hear(Ok(coming), call.name()).await
+    }
+
+    /// Hears an answer to its end.
+    async fn hear(&mut self, answered: Result<Coming, Failed>, what: &str) -> Result<Answer, PeerError> {
+        let admitted = match answered {
+            Ok(coming) => self.admit(coming).await,
+            failed => failed,
+        };
+        let mut coming = match admitted {
+            Ok(coming) => coming,
+            Err(Failed::Error(error) | Failed::Gone(error)) => return Err(error),
+            Err(Failed::Version) => return Err(self.server.unreachable("there is no such repository there")),
+        };
+        let collected = self.server.wait(body::collect(coming.response.body_mut(), LONGEST_ANSWER)).await?;
         let body = collected.map_err(|error| self.lost(error))?;
-        self.idle = Some(coming.sender);
-        Answer::parse(&body).ok_or_else(|| self.nonsense(call.name()))
+        self.keep(coming);
+        Answer::parse(&body).ok_or_else(|| self.nonsense(what))
     }
 
     /// Asks without a body, and waits for the head of the answer.
@@ -113,13 +135,9 @@ impl HttpRemote {
             if !call.exists_in(self.version) {
                 return Err(PeerError::Refused(format!("version {} has no {}", self.version, call.name())));
             }
-            match self.attempt(call, Body::empty(), None).await {
+            match self.attempt(call, None).await {
                 Ok(coming) => return Ok(coming),
-                Err(Failed::Error(error)) => return Err(error),
-                Err(Failed::Stale) if call.is_repeatable() => {
-                    reached!("http client: an idle connection had gone");
-                }
-                Err(Failed::Stale) => return Err(self.lost("it was closed")),
+                Err(Failed::Error(error) | Failed::Gone(error)) => return Err(error),
                 Err(Failed::Version) => self.step_down(asked_in)?,
             }
         }
@@ -135,20 +153,26 @@ impl HttpRemote {
             }
             None => {
                 (self.version, self.known) = (asked_in, asked_in);
-                Err(self.unreachable("there is no such repository there"))
+                Err(self.server.unreachable("there is no such repository there"))
             }
         }
     }
 
-    async fn attempt(&mut self, call: &Call, body: Body, length: Option<u64>) -> Result<Coming, Failed> {
-        let (mut sender, used) = self.sender().await.map_err(Failed::Error)?;
-        let request = self.request(call, body, length).map_err(Failed::Error)?;
-        let answered = self.wait(sender.send_request(request)).await.map_err(Failed::Error)?;
-        match answered {
-            Ok(response) => self.admit(Coming { sender, response }).await,
-            Err(_) if used => Err(Failed::Stale),
-            Err(error) => Err(Failed::Error(self.lost(error))),
+    /// Asks without a body, in this version. What changes nothing is asked again if its connection had gone.
+    async fn attempt(&mut self, call: &Call, length: Option<u64>) -> Result<Coming, Failed> {
+        let lease = self.connected().await.map_err(Failed::Error)?;
+        let mut answered = self.send(lease, call, length).await;
+        if matches!(answered, Err(Failed::Gone(_))) && call.is_repeatable() {
+            reached!("http client: an idle connection had gone");
+            let lease = self.server.connect().await.map_err(Failed::Error)?;
+            answered = self.send(lease, call, length).await;
         }
+        self.admit(answered?).await
+    }
+
+    async fn send(&mut self, lease: Lease, call: &Call, length: Option<u64>) -> Result<Coming, Failed> {
+        let request = self.request(call, Body::empty(), length).map_err(Failed::Error)?;
+        self.server.wait(self.server.send(lease, request)).await.map_err(Failed::Error)?
     }
 
     /// Looks at an answer's head: what is no success is an error.
@@ -157,10 +181,10 @@ impl HttpRemote {
         if status == StatusCode::OK {
             return Ok(coming);
         }
-        let collected = self.wait(body::collect(coming.response.body_mut(), LONGEST_ANSWER)).await;
+        let collected = self.server.wait(body::collect(coming.response.body_mut(), LONGEST_ANSWER)).await;
         let text = match collected {
             Ok(Ok(text)) => {
-                self.idle = Some(coming.sender);
+                self.keep(coming);
                 String::from_utf8_lossy(&text).lines().next().unwrap_or("").chars().take(200).collect()
             }
             _ => String::new(),
@@ -170,37 +194,30 @@ impl HttpRemote {
             return Err(Failed::Version);
         }
         Err(Failed::Error(match status {
-            StatusCode::BAD_GATEWAY => self.unreachable(&text),
+            StatusCode::BAD_GATEWAY => self.server.unreachable(&text),
             _ => PeerError::Refused(format!("{text} ({status})")),
         }))
     }
 
-    /// A connection, and whether it has been used before.
-    async fn sender(&mut self) -> Result<(SendRequest<Body>, bool), PeerError> {
-        if let Some(mut idle) = self.idle.take()
-            && matches!(self.wait(idle.ready()).await, Ok(Ok(())))
+    /// A connection that stands between two requests: the last one's, another that is idle, or a new one.
+    async fn connected(&mut self) -> Result<Lease, PeerError> {
+        if let Some(lease) = self.lease.take()
+            && let Some(sound) = lease.sound().await
         {
-            return Ok((idle, true));
+            return Ok(sound);
         }
-        let network = self.runtime.network();
-        let resolved = self.wait(network.resolve(&self.site.host, self.site.port)).await?;
-        let mut why = "it has no address".to_owned();
-        for address in resolved.map_err(|error| self.unreachable(&error.to_string()))? {
-            match self.wait(network.connect(address)).await? {
-                Ok(stream) => {
-                    let stream = Io::new(stream, &self.runtime, PATIENCE);
-                    let shaken = Builder::new().handshake(stream).await;
-                    let (sender, connection) = shaken.map_err(|error| self.lost(error))?;
-                    self.connections.spawn("http connection", 0, async move {
-                        // Whoever waits for an answer is told.
-                        let _ = connection.await;
-                    });
-                    return Ok((sender, false));
-                }
-                Err(error) => why = format!("{address}: {error}"),
-            }
+        match self.server.connections.take(&self.server.kind()).await {
+            Some(lease) => Ok(lease),
+            None => self.server.connect().await,
         }
-        Err(self.unreachable(&why))
+    }
+
+    /// Keeps the connection of an answer that has come to its end.
+    fn keep(&mut self, Coming { mut lease, .. }: Coming) {
+        if let Some(conversation) = lease.http() {
+            conversation.settle();
+        }
+        self.lease = Some(lease);
     }
 
     fn request(
@@ -210,7 +227,7 @@ impl HttpRemote {
         length: Option<u64>,
     ) -> Result<hyper::Request<Body>, PeerError> {
         let request = Request {
-            server: self.site.server.clone(),
+            server: self.server.site.server.clone(),
             version: self.version,
             client: Some(self.client.clone()),
             bypass: self.bypass.clone(),
@@ -218,7 +235,7 @@ impl HttpRemote {
         };
         let (method, path) = request.render();
         let mut built =
-            hyper::Request::builder().method(method).uri(path).header(HOST, self.site.authority());
+            hyper::Request::builder().method(method).uri(path).header(HOST, self.server.site.authority());
         if let Some(length) = length {
             built = built.header(DATA_LENGTH, length).header(CONTENT_TYPE, "application/octet-stream");
         }
@@ -228,15 +245,82 @@ impl HttpRemote {
         built.body(body).map_err(|error| PeerError::Refused(format!("it cannot be asked: {error}")))
     }
 
-    async fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, PeerError> {
-        self.runtime.timeout(PATIENCE, work).await.map_err(|elapsed| self.lost(elapsed))
-    }
-
     fn removed(&self, answer: Answer) -> Result<Outcome, PeerError> {
         match answer {
             Answer::Removed(outcome) => Ok(outcome),
             _ => Err(self.nonsense("remove")),
         }
+    }
+
+    fn stored(&self, answer: Answer) -> Result<Outcome, PeerError> {
+        match answer {
+            Answer::Stored(outcome) => Ok(outcome),
+            _ => Err(self.nonsense("put")),
+        }
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.server.connections.runtime()
+    }
+
+    fn lost(&self, why: impl ToString) -> PeerError {
+        self.server.lost(why)
+    }
+
+    fn nonsense(&self, what: &str) -> PeerError {
+        let uuid = self.server.site.server.clone();
+        PeerError::Protocol { uuid, why: format!("its answer to {what} is none") }
+    }
+}
+
+impl Server {
+    /// The connections that lead there.
+    fn kind(&self) -> Kind {
+        Kind::Http { host: self.site.host.clone(), port: self.site.port }
+    }
+
+    /// A new connection.
+    async fn connect(&self) -> Result<Lease, PeerError> {
+        let runtime = self.connections.runtime();
+        let network = runtime.network();
+        let resolved = self.wait(network.resolve(&self.site.host, self.site.port)).await?;
+        let mut why = "it has no address".to_owned();
+        for address in resolved.map_err(|error| self.unreachable(&error.to_string()))? {
+            match self.wait(network.connect(address)).await? {
+                Ok(stream) => {
+                    let begun = Conversation::begin(runtime, stream, PATIENCE).await;
+                    let conversation = begun.map_err(|error| self.lost(error))?;
+                    return Ok(self.connections.opened(self.kind(), conversation));
+                }
+                Err(error) => why = format!("{address}: {error}"),
+            }
+        }
+        Err(self.unreachable(&why))
+    }
+
+    /// Sends a request, and waits for the head of its answer. It is on its way before anybody waits. Should the connection
+    /// turn out to have gone before it took any of the request, that is sent on a new one.
+    fn send(&self, mut lease: Lease, request: hyper::Request<Body>) -> Answering {
+        let server = self.clone();
+        let answer = lease.http().map(|conversation| conversation.ask(request));
+        Box::pin(async move {
+            let Some(answer) = answer else { return Err(Failed::Error(server.lost("it speaks no HTTP"))) };
+            match answer.await {
+                Ok(response) => Ok(Coming { lease, response }),
+                Err(Unanswered::Gone(None, error)) => Err(Failed::Gone(server.lost(error))),
+                Err(Unanswered::Failed(error)) => Err(Failed::Error(server.lost(error))),
+                Err(Unanswered::Gone(Some(request), _)) => {
+                    reached!("http client: an idle connection was going");
+                    drop(lease);
+                    let lease = server.connect().await.map_err(Failed::Error)?;
+                    server.send(lease, *request).await
+                }
+            }
+        })
+    }
+
+    async fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, PeerError> {
+        self.connections.runtime().timeout(PATIENCE, work).await.map_err(|elapsed| self.lost(elapsed))
     }
 
     fn lost(&self, why: impl ToString) -> PeerError {
@@ -246,16 +330,12 @@ impl HttpRemote {
     fn unreachable(&self, why: &str) -> PeerError {
         PeerError::Unreachable { uuid: self.site.server.clone(), why: why.to_owned() }
     }
-
-    fn nonsense(&self, what: &str) -> PeerError {
-        PeerError::Protocol { uuid: self.site.server.clone(), why: format!("its answer to {what} is none") }
-    }
 }
 
 #[async_trait]
 impl Peer for HttpRemote {
     fn uuid(&self) -> &Uuid {
-        &self.site.server
+        &self.server.site.server
     }
 
     async fn begin(&mut self, version: Version, bypass: &BTreeSet<Uuid>) -> Result<Version, PeerError> {
@@ -277,11 +357,10 @@ impl Peer for HttpRemote {
             Answer::Locked(None) => return Ok(None),
             _ => return Err(self.nonsense("lockcontent")),
         };
-        let (mut sender, _) = self.sender().await?;
-        let (pieces, body) = Body::pieces();
+        let (lease, (pieces, body)) = (self.connected().await?, Body::pieces());
         let request = self.request(&Call::KeepLocked(name), body, None)?;
-        let answer = Box::pin(sender.send_request(request));
-        let mut lock = HttpLock { remote: self, _sender: sender, pieces, answer };
+        let answer = self.server.send(lease, request);
+        let mut lock = HttpLock { remote: self, pieces, answer };
         lock.say(Bytes::from_static(b"{\"unlock\": false}\n")).await?;
         Ok(Some(Box::new(lock)))
     }
@@ -295,7 +374,7 @@ impl Peer for HttpRemote {
                 }
             }
             // It is, or has turned out to be, too old for limits: they are by our clock.
-            if clocks::now(&self.runtime) >= limit {
+            if clocks::now(self.runtime()) >= limit {
                 return Ok(Outcome::of(false));
             }
         }
@@ -312,7 +391,7 @@ impl Peer for HttpRemote {
                 Err(error) => return Err(error),
             }
         }
-        Ok(clocks::now(&self.runtime))
+        Ok(clocks::now(self.runtime()))
     }
 
     async fn get<'a>(
@@ -358,18 +437,17 @@ impl Peer for HttpRemote {
     }
 
     async fn close(&mut self) {
-        self.idle = None;
-        self.connections = self.runtime.scope();
+        if let Some(lease) = self.lease.take() {
+            let _ = lease.give_up().await;
+        }
     }
 }
 
 /// A lock, and the request that keeps it.
 struct HttpLock<'a> {
     remote: &'a mut HttpRemote,
-    /// The connection lasts as long as it.
-    _sender: SendRequest<Body>,
     pieces: Pieces,
-    answer: BoxFuture<'static, hyper::Result<Response<Incoming>>>,
+    answer: Answering,
 }
 
 impl HttpLock<'_> {
@@ -377,7 +455,7 @@ impl HttpLock<'_> {
     async fn say(&mut self, line: Bytes) -> Result<(), PeerError> {
         let mut line = pin!(self.pieces.send(line));
         let saying = select(&mut line, &mut self.answer);
-        match self.remote.runtime.timeout(PATIENCE, saying).await {
+        match self.remote.runtime().timeout(PATIENCE, saying).await {
             Ok(Either::Left((Ok(()), _))) => Ok(()),
             Err(elapsed) => Err(self.remote.lost(elapsed)),
             Ok(_) => Err(self.remote.lost("the lock is not kept")),
@@ -389,16 +467,22 @@ impl HttpLock<'_> {
 impl Lock for HttpLock<'_> {
     async fn unlock(mut self: Box<Self>) -> Result<(), PeerError> {
         self.say(Bytes::from_static(b"{\"unlock\": true}\n")).await?;
-        let HttpLock { remote, pieces, answer, .. } = *self;
-        let ended = async {
-            let _ = pieces.end().await;
-            answer.await
-        };
-        match remote.wait(ended).await? {
-            Ok(response) if response.status() == StatusCode::OK => Ok(()),
-            Ok(response) => Err(PeerError::Refused(response.status().to_string())),
-            Err(error) => Err(remote.lost(error)),
+        let HttpLock { remote, pieces, answer } = *self;
+        let (answered, whole) = remote.server.wait(end(pieces, answer)).await?;
+        let heard = remote.hear(answered, "keeplocked").await;
+        if !whole {
+            remote.close().await;
         }
+        heard.map(|_| ())
+    }
+}
+
+/// Says that a body has come to its end, and waits for the answer. False: that came first, and a part of what was sent may
+/// still be on its way.
+async fn end(pieces: Pieces, mut answer: Answering) -> (Result<Coming, Failed>, bool) {
+    match select(pin!(pieces.end()), &mut answer).await {
+        Either::Left((ended, _)) => (answer.await, ended.is_ok()),
+        Either::Right((answered, _)) => (answered, false),
     }
 }
 
@@ -420,7 +504,7 @@ impl Download for HttpDownload<'_> {
 
     async fn next(&mut self) -> Result<Option<Bytes>, PeerError> {
         let Some(coming) = &mut self.coming else { return Ok(None) };
-        let next = self.remote.runtime.timeout(PATIENCE, body::next(coming.response.body_mut())).await;
+        let next = self.remote.runtime().timeout(PATIENCE, body::next(coming.response.body_mut())).await;
         let next = next.map_err(|elapsed| self.remote.lost(elapsed))?;
         match next.map_err(|error: BodyError| self.remote.lost(error))? {
             Some(piece) => {
@@ -431,7 +515,11 @@ impl Download for HttpDownload<'_> {
                 }
             }
             None => {
-                self.remote.idle = self.coming.take().map(|coming| coming.sender);
+                let coming = self.coming.take();
+                // Why less came than was announced nobody knows.
+                if let Some(coming) = coming.filter(|_| self.came == self.length) {
+                    self.remote.keep(coming);
+                }
                 Ok(None)
             }
         }
@@ -457,14 +545,13 @@ struct HttpUpload<'a> {
 
 /// A body on its way.
 struct Sending {
-    sender: SendRequest<Body>,
     pieces: Pieces,
     length: u64,
     /// The last piece, which is held back: it is cut when the bytes turn out to be wrong.
     held: Option<Bytes>,
-    answer: BoxFuture<'static, hyper::Result<Response<Incoming>>>,
+    answer: Answering,
     /// The server answered before it had all.
-    answered: Option<hyper::Result<Response<Incoming>>>,
+    answered: Option<Result<Coming, Failed>>,
 }
 
 impl Sending {
@@ -480,39 +567,20 @@ impl Sending {
     }
 }
 
-impl HttpUpload<'_> {
-    async fn store(&mut self, coming: Result<Coming, Failed>) -> Result<Outcome, PeerError> {
-        let mut coming = match coming {
-            Ok(coming) => coming,
-            Err(Failed::Error(error)) => return Err(error),
-            Err(Failed::Stale) => return Err(self.remote.lost("it was closed")),
-            Err(Failed::Version) => return Err(self.remote.unreachable("there is no such repository there")),
-        };
-        let collected = self.remote.wait(body::collect(coming.response.body_mut(), LONGEST_ANSWER)).await?;
-        let body = collected.map_err(|error| self.remote.lost(error))?;
-        self.remote.idle = Some(coming.sender);
-        match Answer::parse(&body) {
-            Some(Answer::Stored(outcome)) => Ok(outcome),
-            _ => Err(self.remote.nonsense("put")),
-        }
-    }
-}
-
 #[async_trait]
 impl Upload for HttpUpload<'_> {
     async fn begin(&mut self, length: u64) -> Result<(), PeerError> {
-        let (mut sender, _) = self.remote.sender().await?;
-        let (pieces, body) = Body::pieces();
+        let (lease, (pieces, body)) = (self.remote.connected().await?, Body::pieces());
         let call = Call::Put(self.key.clone(), self.file.clone(), self.offset);
         let request = self.remote.request(&call, body, Some(length))?;
-        let answer = Box::pin(sender.send_request(request));
-        self.sending = Some(Sending { sender, pieces, length, held: None, answer, answered: None });
+        let answer = self.remote.server.send(lease, request);
+        self.sending = Some(Sending { pieces, length, held: None, answer, answered: None });
         Ok(())
     }
 
     async fn write(&mut self, piece: Bytes) -> Result<(), PeerError> {
         let Some(sending) = self.sending.as_mut().filter(|_| !piece.is_empty()) else { return Ok(()) };
-        let sent = self.remote.runtime.timeout(PATIENCE, sending.send_held(Some(piece))).await;
+        let sent = self.remote.runtime().timeout(PATIENCE, sending.send_held(Some(piece))).await;
         sent.map_err(|elapsed| self.remote.lost(elapsed))
     }
 
@@ -531,28 +599,24 @@ impl Upload for HttpUpload<'_> {
             if sending.held.as_ref().is_some_and(|last| !last.is_empty()) {
                 sending.send_held(None).await;
             }
-            let Sending { sender, pieces, answer, answered, .. } = sending;
-            let answered = match answered {
-                Some(answered) => answered,
+            let Sending { pieces, answer, answered, .. } = sending;
+            match answered {
+                Some(answered) => (answered, false),
                 None if relapse!("annex-B6") => {
                     // The server answers when the body has ended, and that ends when the server has answered.
                     let answered = answer.await;
                     let _ = pieces.end().await;
-                    answered
+                    (answered, true)
                 }
-                None => {
-                    let _ = pieces.end().await;
-                    answer.await
-                }
-            };
-            answered.map(|response| Coming { sender, response })
+                None => end(pieces, answer).await,
+            }
         };
-        let ended = self.remote.wait(ended).await?;
-        let coming = match ended {
-            Ok(coming) => self.remote.admit(coming).await,
-            Err(error) => Err(Failed::Error(self.remote.lost(error))),
-        };
-        self.store(coming).await
+        let (answered, whole) = self.remote.server.wait(ended).await?;
+        let heard = self.remote.hear(answered, "put").await;
+        if !whole {
+            self.remote.close().await;
+        }
+        self.remote.stored(heard?)
     }
 
     async fn is_present(mut self: Box<Self>) -> Result<Outcome, PeerError> {
@@ -560,8 +624,9 @@ impl Upload for HttpUpload<'_> {
             return Ok(Outcome::of(false));
         }
         let call = Call::DataPresent(self.key.clone(), self.file.clone());
-        let coming = self.remote.attempt(&call, Body::empty(), Some(0)).await;
-        self.store(coming).await
+        let answered = self.remote.attempt(&call, Some(0)).await;
+        let answer = self.remote.hear(answered, "put").await?;
+        self.remote.stored(answer)
     }
 
     async fn withdraw(self: Box<Self>) -> Result<(), PeerError> {

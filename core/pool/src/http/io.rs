@@ -2,7 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,13 +24,19 @@ pub struct Io {
     patience: Duration,
     /// Runs while the other side takes nothing.
     alarm: Option<BoxFuture<'static, ()>>,
+    heard: Arc<AtomicBool>,
 }
 
 impl Io {
     /// A stream whose other side may take nothing for so long.
     pub fn new(stream: Box<dyn Stream>, runtime: &Runtime, patience: Duration) -> Io {
         let space = vec![0; READ].into_boxed_slice();
-        Io { stream, space, runtime: runtime.clone(), patience, alarm: None }
+        Io { stream, space, runtime: runtime.clone(), patience, alarm: None, heard: Arc::default() }
+    }
+
+    /// Becomes true whenever something comes from the other side.
+    pub fn heard(&self) -> Arc<AtomicBool> {
+        self.heard.clone()
     }
 
     /// What became of an attempt to write.
@@ -54,6 +61,9 @@ impl Read for Io {
         let length = cursor.remaining().min(READ);
         let mut buffer = ReadBuf::new(&mut this.space[..length]);
         ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer))?;
+        if !buffer.filled().is_empty() {
+            this.heard.store(true, Relaxed);
+        }
         cursor.put_slice(buffer.filled());
         Poll::Ready(Ok(()))
     }

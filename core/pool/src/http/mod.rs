@@ -8,7 +8,7 @@
 //! | [`server`] | connections, and their bounds |
 //! | [`serve`] | a request, from its head to its end; `transfer`: objects' bytes; `locking`: locks |
 //! | [`locks`] | locks, which outlast the requests that take them |
-//! | [`client`], [`site`] | the peer behind a URL |
+//! | [`client`], [`site`] | the peer behind a URL; `conversation`: a connection to it, for one request after the other |
 //! | [`body`], [`io`] | bodies that come piece by piece; our streams and clock as hyper wants them |
 //!
 //! HTTP has no messages after an object's bytes, so their number speaks: a body that is shorter than was announced is not
@@ -18,6 +18,7 @@ pub mod access;
 pub mod answer;
 pub mod body;
 pub mod client;
+pub(crate) mod conversation;
 pub mod io;
 mod locking;
 pub mod locks;

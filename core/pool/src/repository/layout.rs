@@ -49,8 +49,8 @@ impl Layout {
     }
 
     /// Where a special remote has what has not all come yet.
-    pub fn spool(&self, name: &str) -> PathBuf {
-        self.root.join("tmp").join(name)
+    pub fn spools(&self) -> PathBuf {
+        self.root.join("tmp")
     }
 
     /// Whether the directory itself is there. What is on a disk that is not is not absent.

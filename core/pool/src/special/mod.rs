@@ -4,7 +4,7 @@
 //! ```text
 //! ROOT/d91/b11/KEY/KEY     an object, as the real program has it
 //! ROOT/tmp/grid-NAME       what is on its way to become one; the real program has a directory of each key there. What is left by
-//!                          a process that died stays
+//!                          a process that died goes when another process begins to take objects
 //! ```
 //!
 //! The real program uses the same directory at the same time, and other gateways do: nothing is known but what is there. So
@@ -16,13 +16,16 @@
 //! | --- | --- |
 //! | [`spooling`] | an object on its way in |
 //! | [`spools`] | the files of such objects, which must go |
+//! | [`leftovers`] | those that nobody has any more |
 
+pub mod leftovers;
 pub mod spooling;
 pub mod spools;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -54,14 +57,16 @@ struct Shared {
     /// Held while an object appears or goes: its directory may go with it.
     changing: Mutex<()>,
     spools: Spools,
+    /// What others have left was looked for.
+    tidied: AtomicBool,
 }
 
 impl Special {
     /// The special remote in `root`, which has to be there when something is asked of it.
     pub fn new(runtime: Runtime, uuid: Uuid, root: &Path) -> Special {
         let (layout, kept) = (Layout::new(root), Kept::default());
-        let (changing, spools) = (Mutex::default(), Spools::default());
-        Special(Arc::new(Shared { uuid, runtime, layout, kept, changing, spools }))
+        let (changing, spools, tidied) = (Mutex::default(), Spools::default(), AtomicBool::new(false));
+        Special(Arc::new(Shared { uuid, runtime, layout, kept, changing, spools, tidied }))
     }
 
     /// The remote as a peer of one client.

@@ -3,14 +3,15 @@
 
 use std::path::PathBuf;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use runtime::files::{File, Files, OpenMode};
+use runtime::files::{File, Files};
 use runtime::{reached, relapse};
 
 use super::spools::{Counted, Spools};
-use super::{Shared, Special};
+use super::{Shared, Special, leftovers};
 use crate::key::Key;
 use crate::peer::{Outcome, PeerError, Upload, Verdict};
 use crate::repository::taking::{Place, Taking};
@@ -58,14 +59,14 @@ impl Spooling {
         among: [Spools; 2],
         key: &Key,
     ) -> Result<Spooling, PeerError> {
-        let name: [u8; 16] = special.0.runtime.entropy();
-        let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = special.0.runtime.entropy();
         let of = special.clone();
         let opening = move |shared: &Shared, files: &dyn Files| {
             shared.must_be_there(files)?;
-            let path = shared.layout.spool(&format!("grid-{name}"));
-            files.create_dir_all(path.parent().unwrap_or(&path))?;
-            let file = files.open(&path, OpenMode::CreateNew)?;
+            if !shared.tidied.swap(true, Ordering::Relaxed) {
+                leftovers::remove(&shared.layout, files);
+            }
+            let (path, file) = leftovers::make(&shared.layout, files, &name)?;
             Ok(Spool { file, path, special: of, counted: Some(Counted::new(among)) })
         };
         let spool = special.job("open spool", opening).await?;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use pool::connections::Dial;
 use pool::peer::PeerError;
+use pool::pooled::Dial;
 use pool::session::client::Remote;
 use pool::uuid::Uuid;
 use pool::version::Version;
