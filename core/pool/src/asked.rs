@@ -200,6 +200,10 @@ impl Upload for Begun<Box<dyn Upload + '_>> {
 
 #[async_trait]
 impl Lock for Begun<Box<dyn Lock + '_>> {
+    async fn keep(&mut self) -> PeerError {
+        self.what.keep().await
+    }
+
     async fn unlock(self: Box<Self>) -> Result<(), PeerError> {
         self.patience.wait(self.what.unlock()).await
     }

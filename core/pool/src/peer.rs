@@ -101,6 +101,12 @@ pub trait Upload: Send {
 /// A lock against removal. Dropped, it is as if the connection were lost: the object stays for its retention time.
 #[async_trait]
 pub trait Lock: Send {
+    /// Keeps the lock for as long as this is polled, and ends when it turns out to be lost. Who does not poll it keeps the
+    /// lock for its retention time only, where the peer is far away (annex-p2p §10.5).
+    async fn keep(&mut self) -> PeerError {
+        std::future::pending().await
+    }
+
     /// The object is no longer needed.
     async fn unlock(self: Box<Self>) -> Result<(), PeerError>;
 }

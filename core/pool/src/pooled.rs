@@ -141,9 +141,11 @@ impl Peer for Pooled {
     }
 
     async fn remove(&mut self, key: &Key, before: Option<i64>) -> Result<Outcome, PeerError> {
-        let now = clocks::now(self.pool.runtime());
+        let pool = self.pool.clone();
         let remote = self.connected().await?;
-        if !remote.version().has_timestamps() && before.is_some_and(|limit| now >= limit) {
+        // By the clock of when it is asked: to connect may have taken long.
+        let is_over = |limit| clocks::now(pool.runtime()) >= limit;
+        if !remote.version().has_timestamps() && before.is_some_and(is_over) {
             return Ok(Outcome::of(false));
         }
         // Never again: whether it was done the first time would be lost.

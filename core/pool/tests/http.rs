@@ -711,7 +711,12 @@ async fn our_client_asks_everything_in_every_version() {
         let mut peer = client(&mut site).await;
         assert_eq!(peer.begin(version, &BTreeSet::new()).await, Ok(version));
         assert_eq!(peer.check_present(&key(HELLO)).await, Ok(false));
-        assert_eq!(download(&mut peer, HELLO, 0).await, (Vec::new(), Verdict::Invalid), "absent");
+        for (absent, offset) in
+            [(HELLO, 0), (HELLO, 6), ("URL--http://a", 0), ("URL--http://a", 5), ("WORM-s3--a", 3)]
+        {
+            let came = download(&mut peer, absent, offset).await;
+            assert_eq!(came, (Vec::new(), Verdict::Invalid), "{absent} {offset}");
+        }
         assert!(!upload(&mut peer, "hello\n", Verdict::Invalid).await, "cut");
         assert!(upload(&mut peer, "hello\n", Verdict::Valid).await);
         let there = peer.put(&AssociatedFile::default(), &key(HELLO)).await.unwrap();
@@ -719,6 +724,7 @@ async fn our_client_asks_everything_in_every_version() {
         drop(there);
         assert_eq!(download(&mut peer, HELLO, 0).await, (b"hello\n".to_vec(), Verdict::Valid));
         assert_eq!(download(&mut peer, HELLO, 4).await, (b"o\n".to_vec(), Verdict::Valid));
+        assert_eq!(download(&mut peer, HELLO, 6).await, (Vec::new(), Verdict::Valid));
         let lock = peer.lock(&key(HELLO)).await.unwrap().unwrap();
         assert!(!site.repository.peer().remove(&key(HELLO), None).await.unwrap().done);
         lock.unlock().await.unwrap();

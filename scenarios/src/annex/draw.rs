@@ -209,11 +209,11 @@ impl Scene {
         let version = version(dice, old);
         let http = http > 0 && dice.chance(http, 8);
         let steps = dice.between(1, self.steps_each);
-        let steps = (0..steps).map(|_| self.step(dice)).collect();
+        let steps = (0..steps).map(|_| self.step(dice, http)).collect();
         ClientPlan { version, http, rounds: 0, steps }
     }
 
-    fn step(&self, dice: &mut Dice) -> Step {
+    fn step(&self, dice: &mut Dice, http: bool) -> Step {
         let what = *dice.weighted(&self.steps);
         let alone = what == What::Lock && dice.chance(7, 8) || dice.chance(self.alone, 8);
         let mut step = Step {
@@ -238,7 +238,10 @@ impl Scene {
                 step.hold_ms = *dice.weighted(&[(4, 0), (1, 1_500), (1, 90_000)]);
             }
             What::Lock => {
-                step.hold_ms = *dice.weighted(&[(2, 0), (2, 10), (2, 2_000), (1, 300_000), (1, 700_000)]);
+                // Who speaks HTTP here says but once that it keeps a lock, which is good for 1200 s.
+                let longest = if http { 700_000 } else { 1_500_000 };
+                let lengths = [(4, 0), (4, 10), (4, 2_000), (2, 300_000), (1, 700_000), (1, longest)];
+                step.hold_ms = *dice.weighted(&lengths);
             }
             What::Check | What::Remove => {}
         }

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
+use futures::future::{Either, select};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pool::Peer;
 use pool::connections::Connections;
@@ -164,6 +166,7 @@ impl Get {
             Some(false) if announced == 0 => Err(Failure::Failed("the object is not there".into())),
             Some(false) => Err(Failure::Failed("the bytes that came are not the object's".into())),
             None if verdict == Verdict::Valid => Ok(bytes),
+            None if announced == 0 => Err(Failure::Failed("the object is not there".into())),
             None => Err(Failure::Failed("the repository does not vouch for the bytes that came".into())),
         }
     }
@@ -239,7 +242,7 @@ impl Remove {
 impl Lock {
     pub async fn run(self, runtime: Runtime, json: bool) -> Result<Answer, Failure> {
         let mut peer = self.asked.peer(&runtime).await?;
-        let Some(lock) = peer.lock(&self.asked.key).await.map_err(explain)? else {
+        let Some(mut lock) = peer.lock(&self.asked.key).await.map_err(explain)? else {
             let text = "not locked: it is not there, or there are too many locks\n";
             return Ok(Answer {
                 text: text.into(),
@@ -252,7 +255,10 @@ impl Lock {
             io::copy(&mut io::stdin().lock(), &mut io::sink())
         });
         // Ctrl-C is a way to end it, too.
-        let _ = unless_interrupted(async { ended.await.map_err(Failure::failed("cannot wait")) }).await;
+        let ended = unless_interrupted(async { ended.await.map_err(Failure::failed("cannot wait")) });
+        if let Either::Right((lost, _)) = select(pin!(ended), lock.keep()).await {
+            return Err(explain(lost));
+        }
         lock.unlock().await.map_err(explain)?;
         Ok(Answer::new("unlocked\n".into(), json!({ "ok": true, "locked": false })))
     }

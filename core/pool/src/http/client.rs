@@ -40,6 +40,13 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 /// For how long the server may keep us waiting for anything.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long one of its addresses may take to be connected to.
+const CONNECTING: Duration = Duration::from_secs(30);
+
+/// How often who keeps a lock says so: well within what a server that hears nothing gives it, and within the time that the
+/// lock lasts should the connection fail.
+const KEEPING: Duration = Duration::from_secs(240);
+
 /// A peer behind a URL.
 pub struct HttpRemote {
     server: Server,
@@ -220,6 +227,15 @@ impl HttpRemote {
         self.lease = Some(lease);
     }
 
+    /// Hears an answer to its end that has no body.
+    async fn settle(&mut self, mut coming: Coming) -> Result<(), PeerError> {
+        let rest = self.server.wait(body::collect(coming.response.body_mut(), 0)).await?;
+        if rest.is_ok() {
+            self.keep(coming);
+        }
+        Ok(())
+    }
+
     fn request(
         &self,
         call: &Call,
@@ -283,16 +299,18 @@ impl Server {
     async fn connect(&self) -> Result<Lease, PeerError> {
         let runtime = self.connections.runtime();
         let network = runtime.network();
-        let resolved = self.wait(network.resolve(&self.site.host, self.site.port)).await?;
+        let resolving = runtime.timeout(CONNECTING, network.resolve(&self.site.host, self.site.port)).await;
+        let resolved = resolving.map_err(|_| self.unreachable("its name is not resolved in time"))?;
         let mut why = "it has no address".to_owned();
         for address in resolved.map_err(|error| self.unreachable(&error.to_string()))? {
-            match self.wait(network.connect(address)).await? {
-                Ok(stream) => {
+            match runtime.timeout(CONNECTING, network.connect(address)).await {
+                Ok(Ok(stream)) => {
                     let begun = Conversation::begin(runtime, stream, PATIENCE).await;
                     let conversation = begun.map_err(|error| self.lost(error))?;
                     return Ok(self.connections.opened(self.kind(), conversation));
                 }
-                Err(error) => why = format!("{address}: {error}"),
+                Ok(Err(error)) => why = format!("{address}: {error}"),
+                Err(elapsed) => why = format!("{address}: {elapsed}"),
             }
         }
         Err(self.unreachable(&why))
@@ -360,8 +378,8 @@ impl Peer for HttpRemote {
         let (lease, (pieces, body)) = (self.connected().await?, Body::pieces());
         let request = self.request(&Call::KeepLocked(name), body, None)?;
         let answer = self.server.send(lease, request);
-        let mut lock = HttpLock { remote: self, pieces, answer };
-        lock.say(Bytes::from_static(b"{\"unlock\": false}\n")).await?;
+        let mut lock = HttpLock { remote: self, pieces, answer: Some(answer) };
+        lock.say(KEEP).await?;
         Ok(Some(Box::new(lock)))
     }
 
@@ -373,7 +391,8 @@ impl Peer for HttpRemote {
                     answered => return self.removed(answered?),
                 }
             }
-            // It is, or has turned out to be, too old for limits: they are by our clock.
+            // It is, or has turned out to be, too old for limits: they are by our clock, when it can be asked.
+            self.lease = Some(self.connected().await?);
             if clocks::now(self.runtime()) >= limit {
                 return Ok(Outcome::of(false));
             }
@@ -403,12 +422,23 @@ impl Peer for HttpRemote {
         let coming = self.exchange(&Call::Get(key.clone(), file.clone(), offset)).await?;
         let header = coming.response.headers().get(DATA_LENGTH).and_then(|length| length.to_str().ok());
         let length = header.and_then(|length| length.parse().ok()).ok_or_else(|| self.nonsense("GET"))?;
-        // Of an object that is not there nothing comes, as of an empty one: the key tells. Of a part only the size is known.
-        let fits = match offset {
-            0 if length == 0 => Verifier::new(key).finish() != Some(false),
-            _ => key.size().is_none_or(|size| size.saturating_sub(offset) == length),
+        let may_fit = key.size().is_none_or(|size| size.saturating_sub(offset) == length);
+        if length > 0 || !may_fit {
+            return Ok(Box::new(HttpDownload {
+                remote: self,
+                coming: Some(coming),
+                length,
+                came: 0,
+                fits: may_fit,
+            }));
+        }
+        // Of an object that is not there nothing comes, as of one that has no more than was wanted.
+        self.settle(coming).await?;
+        let fits = match Verifier::from_offset(key, offset).finish() {
+            Some(is_empty) => is_empty,
+            None => self.check_present(key).await?,
         };
-        Ok(Box::new(HttpDownload { remote: self, coming: Some(coming), length, came: 0, fits }))
+        Ok(Box::new(HttpDownload { remote: self, coming: None, length, came: 0, fits }))
     }
 
     async fn put<'a>(&'a mut self, file: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
@@ -447,27 +477,53 @@ impl Peer for HttpRemote {
 struct HttpLock<'a> {
     remote: &'a mut HttpRemote,
     pieces: Pieces,
-    answer: Answering,
+    /// The server answers only when the lock is over. None when it is.
+    answer: Option<Answering>,
 }
 
+/// What is said of a lock: it is needed still, and no longer.
+const KEEP: &[u8] = b"{\"unlock\": false}\n";
+const UNLOCK: &[u8] = b"{\"unlock\": true}\n";
+
 impl HttpLock<'_> {
-    /// Says something to the server, unless that has answered, which it does only when the lock is over.
-    async fn say(&mut self, line: Bytes) -> Result<(), PeerError> {
-        let mut line = pin!(self.pieces.send(line));
-        let saying = select(&mut line, &mut self.answer);
-        match self.remote.runtime().timeout(PATIENCE, saying).await {
-            Ok(Either::Left((Ok(()), _))) => Ok(()),
+    /// Says something to the server, unless the lock is over.
+    async fn say(&mut self, line: &'static [u8]) -> Result<(), PeerError> {
+        let Some(mut answer) = self.answer.take() else { return Err(self.over()) };
+        let line = pin!(self.pieces.send(Bytes::from_static(line)));
+        match self.remote.runtime().timeout(PATIENCE, select(line, &mut answer)).await {
+            Ok(Either::Left((Ok(()), _))) => {
+                self.answer = Some(answer);
+                Ok(())
+            }
             Err(elapsed) => Err(self.remote.lost(elapsed)),
-            Ok(_) => Err(self.remote.lost("the lock is not kept")),
+            Ok(_) => Err(self.over()),
         }
+    }
+
+    fn over(&self) -> PeerError {
+        self.remote.lost("the lock is not kept")
     }
 }
 
 #[async_trait]
 impl Lock for HttpLock<'_> {
+    async fn keep(&mut self) -> PeerError {
+        loop {
+            let Some(answer) = &mut self.answer else { return self.over() };
+            if let Either::Right(_) = select(self.remote.runtime().sleep(KEEPING), answer).await {
+                self.answer = None;
+                return self.over();
+            }
+            if let Err(error) = self.say(KEEP).await {
+                return error;
+            }
+        }
+    }
+
     async fn unlock(mut self: Box<Self>) -> Result<(), PeerError> {
-        self.say(Bytes::from_static(b"{\"unlock\": true}\n")).await?;
+        self.say(UNLOCK).await?;
         let HttpLock { remote, pieces, answer } = *self;
+        let Some(answer) = answer else { return Err(remote.lost("the lock is not kept")) };
         let (answered, whole) = remote.server.wait(end(pieces, answer)).await?;
         let heard = remote.hear(answered, "keeplocked").await;
         if !whole {

@@ -53,7 +53,7 @@ async fn hold(
     mut reply: Reply,
 ) {
     let locking = service.runtime.timeout(RETENTION, peer.lock(key));
-    let lock = match until_gone(&mut reply, locking).await {
+    let mut lock = match until_gone(&mut reply, locking).await {
         Some(Ok(Ok(Some(lock)))) => lock,
         Some(Ok(Err(error))) => return drop(reply.send(refuse(error.into()))),
         Some(Ok(Ok(None)) | Err(_)) => {
@@ -69,10 +69,13 @@ async fn hold(
     let end = match reply.send(answer(request, &Answer::Locked(Some(name)))) {
         // Nobody has heard of it.
         Err(_) => End::Unlocked,
-        Ok(()) => match select(pin!(held.end(deadline)), pin!(service.closing.acquire())).await {
-            Either::Left((end, _)) => end,
-            Either::Right(_) => End::Expired,
-        },
+        Ok(()) => {
+            let closing = pin!(service.closing.acquire());
+            match select(pin!(held.end(deadline)), select(lock.keep(), closing)).await {
+                Either::Left((end, _)) => end,
+                Either::Right(_) => End::Expired,
+            }
+        }
     };
     if end == End::Unlocked {
         let _ = service.runtime.timeout(service.patience, lock.unlock()).await;

@@ -3,7 +3,9 @@
 //! One request at a time: a message comes in, is carried out, and is answered; what cannot be answered ends the session.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 
+use futures::future::{Either, select};
 use runtime::{reached, relapse};
 use tracing::debug;
 
@@ -173,15 +175,23 @@ impl Session<'_> {
         }
     }
 
-    /// Locks the object until the client's next message (§4.2). Should that not come, the lock is dropped as it is.
+    /// Locks the object until the client's next message (§4.2). Should that not come, the lock is dropped as it is; should the
+    /// lock be lost before, the session ends, which is how the client learns of it.
     async fn lock(&mut self, key: &Key) -> Result<(), SessionError> {
-        let lock = match self.peer.lock(key).await {
+        let mut lock = match self.peer.lock(key).await {
             Ok(Some(lock)) => lock,
             Ok(None) => return Ok(self.wire.send(&Message::Failure).await?),
             Err(error) => return reply(self.wire, Err(error)).await,
         };
         self.wire.send(&Message::Success).await?;
-        match self.wire.receive().await? {
+        let received = match select(pin!(self.wire.receive()), lock.keep()).await {
+            Either::Left((received, _)) => received?,
+            Either::Right((error, _)) => {
+                reached!("session: a lock is lost");
+                return Err(error.into());
+            }
+        };
+        match received {
             Received::Message(Message::UnlockContent) => unheard("unlock", lock.unlock().await),
             Received::End if relapse!("annex-L1") => unheard("unlock", lock.unlock().await),
             Received::End => {}
