@@ -174,3 +174,29 @@ fn parent(path: &Path) -> &Path {
 fn file_name(key: &Key) -> OsString {
     OsString::from_vec(key.file_name())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::between::{Between, Happens};
+    use super::*;
+    use runtime::real::RealWorld;
+
+    #[test]
+    fn an_object_appears_though_its_directory_is_removed_again_and_again() {
+        let place = tempfile::tempdir().unwrap();
+        let (layout, key) = (Layout::new(place.path()), Key::parse("WORM-s5--hello").unwrap());
+        let files = Between::new(RealWorld::runtime().files());
+        let put = || {
+            let from = place.path().join("from");
+            std::fs::write(&from, "hello").unwrap();
+            layout.publish(&files, &from, &key)
+        };
+        let removed = || -> Happens { Box::new(|dir| std::fs::remove_dir(dir).unwrap()) };
+        files.next([removed(), removed()]);
+        put().unwrap();
+        assert!(layout.find(&files, &key).unwrap().is_some());
+        layout.remove(&files, &key).unwrap();
+        files.next((0..=ATTEMPTS).map(|_| removed()));
+        assert!(put().is_err(), "nobody tries for ever");
+    }
+}

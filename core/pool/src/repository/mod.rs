@@ -23,6 +23,8 @@
 //! Every touch of the disk is a job, which runs to its end whoever goes away meanwhile; what it guards is held until then.
 //! A look, and a few bytes that need not be durable, are a brief one.
 
+#[cfg(test)]
+mod between;
 pub mod flock;
 pub mod guards;
 pub mod kept;

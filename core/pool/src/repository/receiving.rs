@@ -197,52 +197,9 @@ impl Upload for Receiving {
 
 #[cfg(test)]
 mod tests {
+    use super::super::between::{Between, Happens};
     use super::*;
-    use std::path::PathBuf;
-    use std::sync::Mutex;
-
-    use runtime::files::{FileKind, Stamp};
     use runtime::real::RealWorld;
-
-    /// Files where something happens each time between opening one and whatever comes then.
-    struct Busy(Arc<dyn Files>, Mutex<Vec<Box<dyn FnOnce(&Path) + Send>>>);
-
-    impl Files for Busy {
-        fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn File>> {
-            let file = self.0.open(path, mode);
-            if let Some(happens) = self.1.lock().unwrap().pop() {
-                happens(path);
-            }
-            file
-        }
-        fn stamp(&self, path: &Path) -> io::Result<Stamp> {
-            self.0.stamp(path)
-        }
-        fn kind(&self, path: &Path) -> io::Result<FileKind> {
-            self.0.kind(path)
-        }
-        fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
-            self.0.list(dir)
-        }
-        fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-            self.0.create_dir_all(dir)
-        }
-        fn remove_file(&self, path: &Path) -> io::Result<()> {
-            self.0.remove_file(path)
-        }
-        fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-            self.0.remove_dir(dir)
-        }
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            self.0.rename(from, to)
-        }
-        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-            self.0.sync_dir(dir)
-        }
-        fn available_space(&self, path: &Path) -> io::Result<u64> {
-            self.0.available_space(path)
-        }
-    }
 
     /// Another process ends its upload between two operations of ours.
     #[tokio::test]
@@ -250,21 +207,17 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let (path, object) = (place.path().join("incoming"), place.path().join("object"));
         let published = object.clone();
-        let happen: Vec<Box<dyn FnOnce(&Path) + Send>> = vec![
-            Box::new(|path| std::fs::remove_file(path).unwrap()),
-            Box::new(move |path| std::fs::rename(path, published).unwrap()),
-        ];
-        let files = Busy(RealWorld::runtime().files(), Mutex::new(happen));
+        let files = Between::new(RealWorld::runtime().files());
+        let is_published: Happens = Box::new(move |path| std::fs::rename(path, published).unwrap());
+        let is_removed = || -> Happens { Box::new(|path| std::fs::remove_file(path).unwrap()) };
+        files.next([is_published, is_removed()]);
         let file = take(&files, &path).unwrap().unwrap();
         file.write_all_at(0, b"mine").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"mine");
         assert_eq!(std::fs::read(&object).unwrap(), b"");
         assert!(take(&files, &path).unwrap().is_none(), "it is taken");
-        let happen = (0..ATTEMPTS).map(|_| -> Box<dyn FnOnce(&Path) + Send> {
-            Box::new(|path| std::fs::remove_file(path).unwrap())
-        });
         drop(file);
-        *files.1.lock().unwrap() = happen.collect();
+        files.next((0..ATTEMPTS).map(|_| is_removed()));
         assert!(take(&files, &path).unwrap().is_none(), "nobody tries for ever");
     }
 
