@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -38,6 +38,48 @@ impl Server {
 }
 
 impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A process that serves one client, as over ssh, until it is dropped.
+struct Session {
+    process: Child,
+    asks: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Session {
+    fn start(place: &TempDir) -> Session {
+        let mut command = grid(&["annex", "p2pstdio", "--uuid", "SU"]);
+        command.arg(place.path().join("objects")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let (asks, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        let mut session = Session { process, asks, answers: BufReader::new(answers) };
+        assert_eq!(session.answer(), "AUTH-SUCCESS SU");
+        assert_eq!(session.ask("VERSION 4"), "VERSION 4");
+        session
+    }
+
+    fn say(&mut self, text: &str) {
+        self.asks.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn answer(&mut self) -> String {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        line.trim_end().into()
+    }
+
+    fn ask(&mut self, request: &str) -> String {
+        self.say(&format!("{request}\n"));
+        self.answer()
+    }
+}
+
+impl Drop for Session {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -83,6 +125,42 @@ fn an_object_goes_there_and_back() {
     assert!(lock.wait().unwrap().success());
     assert_eq!(server.ask("remove", &[]), (0, "removed\n".into(), String::new()));
     assert_eq!(server.ask("lock", &[]).0, 1);
+}
+
+#[test]
+fn sessions_of_one_directory_know_of_each_other() {
+    let place = TempDir::new().unwrap();
+    let [mut one, mut two, mut three] = [(); 3].map(|()| Session::start(&place));
+    let [put, lock, remove, check] =
+        ["PUT ", "LOCKCONTENT", "REMOVE", "CHECKPRESENT"].map(|what| format!("{what} {HELLO}"));
+    // One uploads at a time, and goes on where the last one was lost.
+    assert_eq!(one.ask(&put), "PUT-FROM 0");
+    one.say("DATA 6\nhel");
+    assert_eq!(two.ask(&put), "ERROR transfer already in progress");
+    let file = place.path().join("objects/incoming").join(HELLO);
+    while fs::read(&file).unwrap() != b"hel" {
+        std::thread::yield_now();
+    }
+    drop(one);
+    assert_eq!(two.ask(&put), "PUT-FROM 3");
+    assert_eq!(two.ask("DATA 3\nlo\n\nVALID"), "SUCCESS");
+    // Whoever still has a lock keeps the object, and so does who was lost with one.
+    assert_eq!(two.ask(&lock), "SUCCESS");
+    assert_eq!(three.ask(&lock), "SUCCESS");
+    two.say("UNLOCKCONTENT\n");
+    assert_eq!(two.ask(&remove), "FAILURE");
+    three.say("UNLOCKCONTENT\n");
+    assert_eq!(three.ask(&check), "SUCCESS");
+    assert_eq!(two.ask(&remove), "SUCCESS");
+    assert_eq!(two.ask(&put), "PUT-FROM 0");
+    assert_eq!(two.ask("DATA 6\nhello\n\nVALID"), "SUCCESS");
+    assert_eq!(three.ask(&lock), "SUCCESS");
+    drop(three);
+    assert_eq!(two.ask(&remove), "FAILURE");
+    // A server over HTTP is one more of them.
+    let server = Server::start(&place, &["--wideopen"]);
+    assert_eq!(server.ask("remove", &[]).0, 1);
+    assert_eq!(server.ask("get", &[]).1, "hello\n");
 }
 
 #[test]

@@ -66,7 +66,7 @@ async fn a_lock_that_cannot_be_written_down_keeps_nothing() {
     store(&mut peer, &key).await;
     // There is nothing to be read there, and nothing can be written.
     let retention = root.path().join("retention");
-    std::fs::remove_dir(&retention).unwrap();
+    std::fs::remove_dir_all(&retention).unwrap();
     assert!(peer.lock(&key).await.is_err());
     std::fs::create_dir(&retention).unwrap();
     assert!(is_removed(&mut peer, &key).await, "nobody was told of the lock");

@@ -15,6 +15,20 @@ pub trait Files: Send + Sync {
     /// What the path names: `NotFound` when nothing.
     fn kind(&self, path: &Path) -> io::Result<FileKind>;
 
+    /// What the path names, and which one that is: `NotFound` when nothing.
+    fn stamp(&self, _path: &Path) -> io::Result<Stamp> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Whether the path names this open file: by now somebody may have renamed or removed it.
+    fn names(&self, path: &Path, file: &dyn File) -> io::Result<bool> {
+        match self.stamp(path) {
+            Ok(stamp) => Ok(stamp.id == file.stamp()?.id),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The entries' names, sorted. `NotFound` when there is no such directory.
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
 
@@ -82,6 +96,18 @@ pub enum FileKind {
     Other,
 }
 
+/// Which file it is. Two stamps that differ are of two files, or of one that was changed or renamed between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// What it is.
+    pub kind: FileKind,
+    /// Its number, and the number of its file system: no other file has them as long as this one is there.
+    pub id: (u64, u64),
+    /// When its bytes or its names were last changed, as the file system has it. The number of a file that was removed is given
+    /// to others, but not at the same time.
+    pub changed: (i64, i64),
+}
+
 /// An entry of a directory: its name and what it is, or why that cannot be told.
 pub type Entry = (PathBuf, io::Result<Head>);
 
@@ -129,8 +155,25 @@ pub trait File: Send + Sync {
     /// Cuts the file, or extends it with zeros.
     fn set_len(&self, length: u64) -> io::Result<()>;
 
-    /// Takes the file for this process alone, until it is dropped. `WouldBlock` when someone else has it.
+    /// Takes the file for this handle alone, until it is dropped or the process ends. `WouldBlock` when some other handle has
+    /// it, of whichever process; what this one had of it before is then gone.
     fn lock(&self) -> io::Result<()>;
+
+    /// Takes the file as [`lock`](File::lock) does, but together with others who take it so.
+    fn lock_shared(&self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Takes the file as [`lock`](File::lock) does, when it is this handle's turn. It is for what everybody has for a few
+    /// operations within a job: nobody can be told to stop waiting.
+    fn lock_in_turn(&self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Which file it is.
+    fn stamp(&self) -> io::Result<Stamp> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Makes the bytes and the length durable.
     fn sync_data(&self) -> io::Result<()>;

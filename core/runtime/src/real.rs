@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -23,7 +23,7 @@ use tokio::time::Instant as TokioInstant;
 
 use jobs::{Job, Jobs};
 
-use crate::files::{Entry, File, FileKind, Files, Head, OpenMode, head};
+use crate::files::{Entry, File, FileKind, Files, Head, OpenMode, Stamp, head};
 use crate::net::{Datagrams, Listener, Network, Stream};
 use crate::{Instant, Runtime, TaskHandle, World};
 
@@ -120,6 +120,10 @@ impl Files for RealFiles {
         Ok(kind_of(fs::metadata(path)?.file_type()))
     }
 
+    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
+        Ok(stamp_of(&fs::metadata(path)?))
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
         let (mut listing, mut names) = (open_dir(dir)?, Vec::new());
         while let Some(entry) = next_entry(&mut listing)? {
@@ -195,6 +199,14 @@ fn kind_of(kind: fs::FileType) -> FileKind {
     }
 }
 
+fn stamp_of(metadata: &fs::Metadata) -> Stamp {
+    Stamp {
+        kind: kind_of(metadata.file_type()),
+        id: (metadata.dev(), metadata.ino()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    }
+}
+
 /// A directory, to be listed. As the standard library's, but with a small buffer and without a look at it first.
 fn open_dir(dir: &Path) -> io::Result<Dir> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -251,6 +263,23 @@ impl File for RealFile {
 
     fn lock(&self) -> io::Result<()> {
         Ok(self.0.try_lock()?)
+    }
+
+    fn lock_shared(&self) -> io::Result<()> {
+        Ok(self.0.try_lock_shared()?)
+    }
+
+    fn lock_in_turn(&self) -> io::Result<()> {
+        loop {
+            match self.0.lock() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                locked => return locked,
+            }
+        }
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        Ok(stamp_of(&self.0.metadata()?))
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -333,6 +362,43 @@ mod tests {
         let never = std::future::pending::<()>();
         assert!(runtime.timeout(Duration::from_secs(3), never).await.is_err());
         assert!(runtime.now() - start >= Duration::from_secs(3));
+    }
+
+    #[test]
+    fn a_file_is_one_handle_s_alone_or_shared() {
+        let place = tempfile::NamedTempFile::new().unwrap();
+        let open = || RealFiles.open(place.path(), OpenMode::Write).unwrap();
+        let blocks = |locked: io::Result<()>| locked.unwrap_err().kind() == io::ErrorKind::WouldBlock;
+        let (one, other) = (open(), open());
+        one.lock_shared().unwrap();
+        other.lock_shared().unwrap();
+        assert!(blocks(open().lock()));
+        drop(other);
+        one.lock().unwrap();
+        assert!(blocks(open().lock_shared()));
+        let waiter = std::thread::spawn({
+            let file = open();
+            move || file.lock_in_turn().unwrap()
+        });
+        drop(one);
+        waiter.join().unwrap();
+    }
+
+    #[test]
+    fn a_path_names_a_file_until_that_is_renamed_or_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let [path, other] = ["file", "other"].map(|name| place.path().join(name));
+        let file = RealFiles.open(&path, OpenMode::CreateNew).unwrap();
+        let before = RealFiles.stamp(&path).unwrap();
+        assert!(RealFiles.names(&path, &*file).unwrap());
+        assert_eq!(file.stamp().unwrap(), before);
+        RealFiles.rename(&path, &other).unwrap();
+        assert!(!RealFiles.names(&path, &*file).unwrap());
+        assert!(RealFiles.names(&other, &*file).unwrap());
+        let next = RealFiles.open(&path, OpenMode::CreateNew).unwrap();
+        assert!(!RealFiles.names(&path, &*file).unwrap() && RealFiles.names(&path, &*next).unwrap());
+        RealFiles.remove_file(&other).unwrap();
+        assert!(!RealFiles.names(&other, &*file).unwrap());
     }
 
     #[tokio::test]

@@ -88,6 +88,9 @@ impl Menu {
             node.ancient = dice.chance(1, 2);
         }
         workload.down_s = *dice.weighted(&[(3, 1), (2, 60), (1, 1_000)]);
+        for node in workload.nodes.iter_mut().filter(|node| !node.http && !node.special) {
+            node.processes = dice.chance(1, 3);
+        }
         (workload, faults, knobs)
     }
 
@@ -264,6 +267,7 @@ fn node(dice: &mut Dice, old: bool, http: u64) -> NodePlan {
         http: !special && http > 0 && dice.chance(1, 4),
         special,
         ancient: false,
+        processes: false,
         uptime_s: *dice.weighted(&UPTIMES),
         has: (0..OBJECTS).filter(|_| dice.chance(1, 5)).collect(),
     }

@@ -149,6 +149,8 @@ pub struct NodeHost {
     sessions: Arc<AtomicU64>,
     /// Whether it is older than versions are.
     ancient: bool,
+    /// Whether each connection has a process of its own.
+    processes: bool,
     /// Whether it is reached over HTTP.
     pub http: bool,
     /// Connections of the gateway's over HTTP.
@@ -197,6 +199,7 @@ impl Stage {
                 open: Mutex::default(),
                 sessions: Arc::default(),
                 ancient: plan.is_ancient(),
+                processes: plan.processes,
                 http: plan.http,
                 visits: Arc::default(),
                 web: Mutex::default(),
@@ -488,10 +491,11 @@ impl Stage {
             }
             let must = self.model().must(number).clone();
             let mut kept = self.model().kept(number, now);
-            // A process that begins anew has only the wall clock to go by.
+            // A process that begins anew has only the wall clock to go by, and so has one that knows of others.
             kept.retain(|node| {
                 let node = &self.nodes[*node];
-                node.actor.life() == 0 || !self.skewed.contains(node.uuid.as_str())
+                let knows = node.actor.life() == 0 && !node.processes;
+                knows || !self.skewed.contains(node.uuid.as_str())
             });
             self.judge("locks", oracle::locks::check_kept(number, &kept, &holders));
             self.judge("stored", oracle::stored::check_there(number, &must, &holders));
@@ -665,15 +669,22 @@ impl Dial for Route {
         let (near, far) = link(stage, Far::Node(self.node));
         let manner = Manner { mode: Mode::ReadWrite, version: node.version, proxy: false, own: uuid.clone() };
         let counted = Counted::new(&node.sessions);
-        let mut peer = Watched::new(repository.peer(), stage.clone());
+        let watching = stage.clone();
         let mut wire = match node.ancient {
             true => Wire::new(Box::new(Ancient::new(far))),
             false => Wire::new(Box::new(far)),
         };
         stage.traffic.connects(self.node);
+        let own = node.processes.then(|| (node.actor.runtime(), uuid.clone()));
         node.actor.spawn("session", 0, async move {
             let _counted = counted;
-            let _ = serve(&mut wire, &mut peer, &manner).await;
+            let repository = match own {
+                Some((runtime, uuid)) => Repository::open(runtime, uuid, Path::new(ROOT)).await,
+                None => Ok(repository),
+            };
+            if let Ok(repository) = repository {
+                let _ = serve(&mut wire, &mut Watched::new(repository.peer(), watching), &manner).await;
+            }
         });
         let near = NearEnd::new(near, &stage.near_ends);
         Remote::meet(uuid, Wire::new(Box::new(near)), newest, bypass).await

@@ -58,6 +58,9 @@ pub struct NodePlan {
     /// It is older than versions are, if it speaks version 0 over a connection.
     #[serde(skip_serializing_if = "is_default")]
     pub ancient: bool,
+    /// Each connection to it has a process of its own, as over ssh, if it is neither reached over HTTP nor special.
+    #[serde(skip_serializing_if = "is_default")]
+    pub processes: bool,
     /// Its machine was started so many seconds before the run.
     #[serde(skip_serializing_if = "is_default")]
     pub uptime_s: u64,

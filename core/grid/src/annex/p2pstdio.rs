@@ -19,7 +19,7 @@ use crate::outcome::{Answer, Failure};
 /// GIT_ANNEX_SHELL_APPENDONLY in the environment limit what it may do.
 #[derive(clap::Args)]
 pub struct P2pstdio {
-    /// The directory; it is made if it is not there.
+    /// The directory; it is made if it is not there. Other processes may serve it, too, if its file system locks files.
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 

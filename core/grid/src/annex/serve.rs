@@ -34,7 +34,7 @@ const PERMISSIONS: &str = "GIT_ANNEX_P2PHTTP_PERMISSIONS_";
 /// behind a proxy that speaks it.
 #[derive(clap::Args)]
 pub struct Serve {
-    /// The directory; it is made if it is not there. No other process may serve it.
+    /// The directory; it is made if it is not there. Other processes may serve it, too, if its file system locks files.
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 

@@ -1,4 +1,5 @@
-//! Who may do what to an object at a time (annex-p2p §4.2, §6.1). Pure bookkeeping, but for the clock.
+//! Who may do what to an object at a time (annex-p2p §4.2, §6.1), of those whom this process serves. Pure bookkeeping, but for
+//! the clock. What others do who serve the same directory, the files there say.
 //!
 //! An object can be locked by many, or be removed by one; and it can be uploaded by one. A lock whose holder is lost keeps
 //! the object for [`RETENTION`] from when it was taken.
@@ -17,7 +18,7 @@ use crate::key::Key;
 pub const RETENTION: Duration = Duration::from_secs(600);
 
 /// For how long an upload waits for another one of the same object to end.
-const GRACE: Duration = Duration::from_secs(1);
+pub const GRACE: Duration = Duration::from_secs(1);
 
 /// What is going on in a repository, by object.
 pub struct Guards {
@@ -25,8 +26,6 @@ pub struct Guards {
     objects: Mutex<BTreeMap<Key, Object>>,
     /// Told when an upload has ended.
     freed: Notify,
-    /// Held while it is written down until when an object is kept: what is written last must be what is known last.
-    pub(super) writing: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -46,12 +45,7 @@ struct Lock {
 impl Guards {
     /// Nothing is going on.
     pub fn new(runtime: Runtime) -> Arc<Guards> {
-        Arc::new(Guards {
-            runtime,
-            objects: Mutex::default(),
-            freed: Notify::new(),
-            writing: Mutex::default(),
-        })
+        Arc::new(Guards { runtime, objects: Mutex::default(), freed: Notify::new() })
     }
 
     /// Locks an object; none while it is being removed.
@@ -66,15 +60,6 @@ impl Guards {
             Some(object.next)
         })?;
         Some(Locked { guards: self.clone(), key: key.clone(), number })
-    }
-
-    /// An object must be kept for so long, since somebody locked it before this process began.
-    pub fn keep(&self, key: &Key, length: Duration) {
-        let until = self.runtime.now() + length;
-        self.with(key, |object| {
-            object.next += 1;
-            object.locks.insert(object.next, Lock { until, held: false });
-        });
     }
 
     /// Begins to remove an object; none while it is locked or kept, and while somebody else removes it.
@@ -107,12 +92,6 @@ impl Guards {
     fn try_upload(self: &Arc<Self>, key: &Key) -> Option<Doing> {
         let free = self.with(key, |object| !std::mem::replace(&mut object.uploading, true));
         free.then(|| Doing { guards: self.clone(), key: key.clone(), what: |object| &mut object.uploading })
-    }
-
-    /// For how long the locks of an object keep it, should all their holders be lost now.
-    pub fn kept_for(&self, key: &Key) -> Option<Duration> {
-        let now = self.runtime.now();
-        self.with(key, |object| object.locks.values().map(|lock| lock.until - now).max())
     }
 
     /// Whether nobody is about any object.

@@ -1,19 +1,28 @@
 //! The repository as a peer.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
+use runtime::files::Files;
 use runtime::reached;
 
 use super::guards::Locked;
-use super::receiving::Receiving;
+use super::layout::Layout;
+use super::receiving::{Begun, Receiving};
+use super::retention::Line;
 use super::sending::Sending;
 use super::{Repository, retention};
+use crate::cluster::clocks;
 use crate::key::Key;
 use crate::message::AssociatedFile;
 use crate::peer::{Download, Lock, Offer, Outcome, Peer, PeerError, Upload};
 use crate::uuid::Uuid;
 use crate::version::Version;
+
+/// How often an upload is begun again of an object that others put and remove meanwhile.
+const ATTEMPTS: u32 = 10;
 
 /// A repository of our own, as one client sees it.
 pub struct Local {
@@ -23,28 +32,6 @@ pub struct Local {
 impl Local {
     pub(super) fn new(repository: Repository) -> Local {
         Local { repository }
-    }
-
-    /// Learns of a lock that an earlier process gave.
-    async fn remember(&self, key: &Key) -> Result<(), PeerError> {
-        let guards = &self.repository.guards;
-        if guards.kept_for(key).is_some() {
-            return Ok(());
-        }
-        let (name, now) = (key.clone(), self.repository.runtime.unix_time());
-        let look =
-            move |layout: &_, files: &dyn runtime::files::Files| retention::left(layout, files, &name, now);
-        if let Some(left) = self.repository.brief("look for retention", look).await? {
-            reached!("repository: a lock of an earlier process keeps an object");
-            guards.keep(key, left);
-            // What could not be read would be taken for a new lock each time.
-            let (key, place) = (key.clone(), self.repository.clone());
-            let noting = move |layout: &_, files: &dyn runtime::files::Files| {
-                place.note_retention(layout, files, &key)
-            };
-            self.repository.job("note retention", noting).await?;
-        }
-        Ok(())
     }
 }
 
@@ -63,57 +50,45 @@ impl Peer for Local {
     }
 
     async fn lock<'a>(&'a mut self, key: &Key) -> Result<Option<Box<dyn Lock + 'a>>, PeerError> {
-        self.remember(key).await?;
         let repository = self.repository.clone();
         let Some(locked) = repository.guards.lock(key) else { return Ok(None) };
         let (name, place) = (key.clone(), repository.clone());
-        let locking = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
-            if !place.kept.holds(layout, files, &name)? {
+        let locking = move |layout: &Layout, files: &dyn Files| match place.lock(layout, files, &name) {
+            Ok(Some(line)) => Ok(Some((locked, line))),
+            refused => {
+                // Nobody will be told of it.
                 locked.unlock();
-                return Ok(None);
+                refused.map(|_| None)
             }
-            if let Err(error) = place.note_retention(layout, files, &name) {
-                reached!("repository: a lock cannot be written down");
-                // Nobody will be told of it. What is there of it goes, or is as it was before, if the disk can do that.
-                locked.unlock();
-                let _ = place.note_retention(layout, files, &name);
-                return Err(error);
-            }
-            Ok(Some(locked))
         };
         let locked = repository.job("lock object", locking).await?;
         let key = key.clone();
-        Ok(locked.map(|locked| -> Box<dyn Lock> { Box::new(LocalLock { repository, key, locked }) }))
+        Ok(locked
+            .map(|(locked, line)| -> Box<dyn Lock> { Box::new(LocalLock { repository, key, locked, line }) }))
     }
 
     async fn remove(&mut self, key: &Key, before: Option<i64>) -> Result<Outcome, PeerError> {
         if !self.repository.has(key).await? {
             return Ok(Outcome::of(true));
         }
-        self.remember(key).await?;
         let Some(removing) = self.repository.guards.remove(key) else {
             reached!("repository: a locked object is not removed");
             return Ok(Outcome::of(false));
         };
         let (key, place) = (key.clone(), self.repository.clone());
-        let work = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
+        let work = move |layout: &Layout, files: &dyn Files| {
             let _removing = removing;
-            let now = i64::try_from(place.runtime.boot_time().as_secs()).unwrap_or(i64::MAX);
-            if before.is_some_and(|limit| now >= limit) {
-                return Ok(false);
+            let removed = place.remove(layout, files, &key, before)?;
+            if let Some(directories) = &removed {
+                layout.sweep(files, directories)?;
             }
-            place.kept.forget(&key);
-            layout.remove(files, &key)?;
-            // An upload may have ended meanwhile whose object was removed.
-            place.kept.forget(&key);
-            place.note_retention(layout, files, &key)?;
-            Ok(true)
+            Ok(removed.is_some())
         };
         Ok(Outcome::of(self.repository.job("remove object", work).await?))
     }
 
     async fn timestamp(&mut self) -> Result<i64, PeerError> {
-        Ok(i64::try_from(self.repository.runtime.boot_time().as_secs()).unwrap_or(i64::MAX))
+        Ok(clocks::now(&self.repository.runtime))
     }
 
     async fn get<'a>(
@@ -123,7 +98,7 @@ impl Peer for Local {
         key: &Key,
     ) -> Result<Box<dyn Download + 'a>, PeerError> {
         let (name, runtime) = (key.clone(), self.repository.runtime.clone());
-        let opening = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
+        let opening = move |layout: &Layout, files: &dyn Files| {
             let Some(file) = layout.open(files, &name)? else { return Ok(None) };
             Ok(Some((file.len()?, file)))
         };
@@ -134,14 +109,23 @@ impl Peer for Local {
     }
 
     async fn put<'a>(&'a mut self, _: &AssociatedFile, key: &Key) -> Result<Offer<'a>, PeerError> {
-        if self.repository.has(key).await? {
-            return Ok(Offer::AlreadyHave(BTreeSet::new()));
+        let repository = &self.repository;
+        let busy = || PeerError::Refused("transfer already in progress".into());
+        for _ in 0..ATTEMPTS {
+            if repository.has(key).await? {
+                return Ok(Offer::AlreadyHave(BTreeSet::new()));
+            }
+            let uploading = repository.guards.upload(key).await.ok_or_else(busy)?;
+            match Receiving::begin(repository.clone(), key, uploading).await? {
+                Begun::Upload(receiving) => {
+                    return Ok(Offer::From(receiving.offset(), receiving as Box<dyn Upload>));
+                }
+                // Another process has had it meanwhile.
+                Begun::Present => {}
+                Begun::Busy => break,
+            }
         }
-        let Some(uploading) = self.repository.guards.upload(key).await else {
-            return Err(PeerError::Refused("transfer already in progress".into()));
-        };
-        let receiving = Receiving::begin(self.repository.clone(), key, uploading).await?;
-        Ok(Offer::From(receiving.offset(), Box::new(receiving) as Box<dyn Upload>))
+        Err(busy())
     }
 
     fn is_reusable(&self) -> bool {
@@ -151,19 +135,62 @@ impl Peer for Local {
     async fn close(&mut self) {}
 }
 
+impl Repository {
+    /// Locks an object, if it is there and stays there should the power fail now. Called in jobs.
+    fn lock(&self, layout: &Layout, files: &dyn Files, key: &Key) -> io::Result<Option<Line>> {
+        if layout.find(files, key)?.is_none() {
+            return Ok(None);
+        }
+        let now = self.runtime.unix_time();
+        let line = retention::lock(layout, files, key, now)
+            .inspect_err(|_| reached!("repository: a lock cannot be written down"))?;
+        // From here on nobody removes what is there. It may have been removed before.
+        match self.kept.holds(layout, files, key) {
+            Ok(true) => Ok(Some(line)),
+            absent => {
+                let unlocked = retention::unlock(layout, files, key, line, now);
+                absent.and(unlocked).map(|()| None)
+            }
+        }
+    }
+
+    /// Removes an object that nobody has locked, if our clock is below `before`: tells the directories where it has been, which are
+    /// to be swept. Called in jobs.
+    fn remove(
+        &self,
+        layout: &Layout,
+        files: &dyn Files,
+        key: &Key,
+        before: Option<i64>,
+    ) -> io::Result<Option<Vec<PathBuf>>> {
+        let removed = retention::unless_locked(layout, files, key, self.runtime.unix_time(), || {
+            if before.is_some_and(|limit| clocks::now(&self.runtime) >= limit) {
+                return Ok(None);
+            }
+            self.kept.forget(key);
+            layout.take_away(files, key).map(Some)
+        });
+        removed.map(Option::flatten)
+    }
+}
+
 struct LocalLock {
     repository: Repository,
     key: Key,
     locked: Locked,
+    line: Line,
 }
 
 #[async_trait]
 impl Lock for LocalLock {
     async fn unlock(self: Box<Self>) -> Result<(), PeerError> {
-        let LocalLock { repository, key, locked } = *self;
-        locked.unlock();
-        let place = repository.clone();
-        // What other locks keep is still written down.
-        repository.job("unlock object", move |layout, files| place.note_retention(layout, files, &key)).await
+        let LocalLock { repository, key, locked, line } = *self;
+        let now = repository.runtime.unix_time();
+        let unlocking = move |layout: &Layout, files: &dyn Files| {
+            retention::unlock(layout, files, &key, line, now)?;
+            locked.unlock();
+            Ok(())
+        };
+        repository.job("unlock object", unlocking).await
     }
 }

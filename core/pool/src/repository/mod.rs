@@ -3,14 +3,19 @@
 //! ```text
 //! ROOT/d91/b11/KEY/KEY     an object, whole and durable (annex-p2p §1.3)
 //! ROOT/incoming/KEY        what has come of one so far; a later upload goes on from there
-//! ROOT/retention/KEY       until when a lock keeps the object, should its holder be lost (§6.1)
+//! ROOT/retention/KEY       until when locks keep the object, should their holders be lost (§6.1)
+//! ROOT/retention/.turn     taken by whoever changes locks, or removes what is not locked
 //! ```
+//!
+//! Any number of processes can serve a directory at a time: git-annex starts one for each connection over ssh. What one process
+//! must know of the others is in the directory, and in locks of its files, which end with the process that has them.
 //!
 //! | room | what it holds |
 //! | --- | --- |
 //! | [`layout`] | which file is where |
-//! | [`guards`] | who may do what to an object at a time: locks, removals, uploads |
-//! | [`retention`] | locks that outlive the process |
+//! | [`guards`] | who may do what to an object at a time: locks, removals, uploads of this process |
+//! | [`retention`] | locks, for all processes, and those that outlive theirs |
+//! | [`flock`] | file systems that do not know locks |
 //! | [`kept`] | which objects are known to be durable |
 //! | [`sending`], [`receiving`], [`taking`] | an object on its way out, and in |
 //! | [`local`] | the repository as a [`Peer`](crate::Peer) |
@@ -18,6 +23,9 @@
 //! Every touch of the disk is a job, which runs to its end whoever goes away meanwhile; what it guards is held until then.
 //! A look, and a few bytes that need not be durable, are a brief one.
 
+#[cfg(test)]
+mod between;
+pub mod flock;
 pub mod guards;
 pub mod kept;
 pub mod layout;
@@ -43,7 +51,8 @@ use kept::Kept;
 use layout::Layout;
 pub use local::Local;
 
-/// A directory with objects. Clones are the same; no other process may serve the same directory.
+/// A directory with objects. Clones are the same; other processes may serve the same directory, if its file system knows locks of
+/// files (`flock`). One that does not says so when something is to be locked, removed or uploaded.
 #[derive(Clone)]
 pub struct Repository {
     uuid: Uuid,
@@ -80,18 +89,13 @@ impl Repository {
         self.guards.is_quiet()
     }
 
-    /// Writes down until when an object is kept. Called in jobs.
-    fn note_retention(&self, layout: &Layout, files: &dyn Files, key: &Key) -> io::Result<()> {
-        retention::note(layout, files, &self.guards, key, self.runtime.unix_time())
-    }
-
     /// Whether an object is there, so that clients can be told so: it survives a loss of power.
     async fn has(&self, key: &Key) -> Result<bool, PeerError> {
         let name = key.clone();
-        let look = move |layout: &Layout, files: &dyn Files| layout.is_present(files, &name);
-        let there = self.brief("look for object", look).await?;
-        if !there || self.kept.knows(key) {
-            return Ok(there);
+        let look = move |layout: &Layout, files: &dyn Files| layout.find(files, &name);
+        let Some((_, stamp)) = self.brief("look for object", look).await? else { return Ok(false) };
+        if self.kept.knows(key, &stamp) {
+            return Ok(true);
         }
         let (key, place) = (key.clone(), self.clone());
         self.job("keep object", move |layout, files| place.kept.holds(layout, files, &key)).await

@@ -1,11 +1,18 @@
 //! An object on its way into the repository (annex-p2p §5).
 
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
-use runtime::files::{File, OpenMode};
+use runtime::files::{File, Files, OpenMode};
 use runtime::{reached, relapse};
 
-use super::guards::Doing;
+use super::flock::if_free;
+use super::guards::{Doing, GRACE};
+use super::layout::Layout;
 use super::taking::{Place, Taking};
 use super::{Repository, if_there};
 use crate::key::Key;
@@ -18,11 +25,34 @@ pub struct Receiving {
     taking: Taking<Incoming>,
 }
 
-/// The file, which nobody else writes to until the last job on it has ended.
+/// The file, which nobody else writes to until the last job on it has ended: no process that takes it first, as this one has.
 struct Incoming {
     file: Box<dyn File>,
-    _uploading: Doing,
+    _uploading: Arc<Doing>,
 }
+
+/// How an upload begins.
+pub enum Begun {
+    /// It goes on where the last one ended.
+    Upload(Box<Receiving>),
+    /// The object is there by now.
+    Present,
+    /// Another process is uploading it.
+    Busy,
+}
+
+/// What is found where the bytes are to go.
+enum Found {
+    /// Bytes that have come, so many.
+    File(Incoming, u64),
+    Present,
+    Busy,
+}
+
+/// How often a file is opened again that others rename or remove before it can be taken.
+const ATTEMPTS: u32 = 10;
+/// How long it takes until somebody looks again whether another process has ended its upload.
+const AGAIN: Duration = Duration::from_millis(100);
 
 impl Place for Incoming {
     fn file(&self) -> &dyn File {
@@ -54,31 +84,70 @@ pub fn decide(verdict: Verdict, length: u64, matches: Option<bool>) -> Decision 
 }
 
 impl Receiving {
-    /// Begins an upload where the last one ended.
-    pub async fn begin(repository: Repository, key: &Key, uploading: Doing) -> Result<Receiving, PeerError> {
-        let name = key.clone();
-        let opening = move |layout: &super::Layout, files: &dyn runtime::files::Files| {
-            let file = files.open(&layout.incoming(&name), OpenMode::CreateOrOpen)?;
-            let mut offset = file.len()?;
-            // The real program's repositories go on from there all the same, and gateways have to get on with that.
-            let goes_on = relapse!("annex-B14");
-            if name.size().is_some_and(|size| size < offset) && !goes_on {
-                // More than the object has: nobody can.
-                reached!("repository: more has come of an object than there is");
-                file.set_len(0)?;
-                offset = 0;
+    /// Begins an upload where the last one ended. One of another process that has just been given up is waited for, as one of
+    /// this process is.
+    pub async fn begin(repository: Repository, key: &Key, uploading: Doing) -> Result<Begun, PeerError> {
+        let (runtime, uploading) = (repository.runtime.clone(), Arc::new(uploading));
+        let deadline = runtime.now() + GRACE;
+        loop {
+            let (name, uploading) = (key.clone(), uploading.clone());
+            let opening = move |layout: &Layout, files: &dyn Files| find(layout, files, &name, uploading);
+            match repository.brief("open incoming", opening).await? {
+                Found::File(incoming, offset) => {
+                    let taking = Taking::new(runtime, key, incoming, offset);
+                    return Ok(Begun::Upload(Box::new(Receiving { repository, key: key.clone(), taking })));
+                }
+                Found::Present => return Ok(Begun::Present),
+                Found::Busy if runtime.now() >= deadline => return Ok(Begun::Busy),
+                Found::Busy => runtime.sleep(AGAIN).await,
             }
-            Ok((Incoming { file, _uploading: uploading }, offset))
-        };
-        let (incoming, offset) = repository.brief("open incoming", opening).await?;
-        let taking = Taking::new(repository.runtime.clone(), key, incoming, offset);
-        Ok(Receiving { repository, key: key.clone(), taking })
+        }
     }
 
     /// Where the bytes are to begin.
     pub fn offset(&self) -> u64 {
         self.taking.offset()
     }
+}
+
+/// Finds where the bytes are to go. Called in jobs.
+fn find(layout: &Layout, files: &dyn Files, key: &Key, uploading: Arc<Doing>) -> io::Result<Found> {
+    let path = layout.incoming(key);
+    let Some(file) = take(files, &path)? else {
+        reached!("repository: an object is being uploaded by another process");
+        return Ok(Found::Busy);
+    };
+    // Whoever had the file before may have made it the object.
+    if layout.find(files, key)?.is_some() {
+        reached!("repository: an object appears before its upload begins");
+        files.remove_file(&path)?;
+        return Ok(Found::Present);
+    }
+    let mut offset = file.len()?;
+    // The real program's repositories go on from there all the same, and gateways have to get on with that.
+    let goes_on = relapse!("annex-B14");
+    if key.size().is_some_and(|size| size < offset) && !goes_on {
+        // More than the object has: nobody can.
+        reached!("repository: more has come of an object than there is");
+        file.set_len(0)?;
+        offset = 0;
+    }
+    Ok(Found::File(Incoming { file, _uploading: uploading }, offset))
+}
+
+/// Takes the file of that name, which is made if it is not there; none when another process has it.
+fn take(files: &dyn Files, path: &Path) -> io::Result<Option<Box<dyn File>>> {
+    for _ in 0..ATTEMPTS {
+        let file = files.open(path, OpenMode::CreateOrOpen)?;
+        if !if_free(path, file.lock())? {
+            return Ok(None);
+        }
+        // Before it was taken, whoever had it may have renamed or removed it.
+        if files.names(path, &*file)? {
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
 }
 
 #[async_trait]
@@ -95,25 +164,26 @@ impl Upload for Receiving {
     async fn finish(mut self: Box<Self>, verdict: Verdict) -> Result<Outcome, PeerError> {
         let matches = self.taking.finish().await?;
         let (key, incoming, repository) = (self.key.clone(), self.taking.place().clone(), &self.repository);
-        let (decision, before) = (decide(verdict, self.taking.came(), matches), repository.kept.moment());
-        let ending = move |layout: &super::Layout, files: &dyn runtime::files::Files| match decision {
+        let decision = decide(verdict, self.taking.came(), matches);
+        let ending = move |layout: &Layout, files: &dyn Files| match decision {
             Decision::Store => {
                 incoming.file.sync_data()?;
-                layout.publish(files, &layout.incoming(&key), &key)
+                let directories = layout.publish(files, &layout.incoming(&key), &key)?;
+                Ok(Some((directories, incoming.file.stamp()?)))
             }
             Decision::Discard => {
                 reached!("repository: an upload of wrong bytes is discarded");
                 if_there(files.remove_file(&layout.incoming(&key)))?;
-                Ok(Vec::new())
+                Ok(None)
             }
-            Decision::Keep => Ok(Vec::new()),
+            Decision::Keep => Ok(None),
         };
-        repository.sync(repository.job("end upload", ending).await?).await?;
-        let stored = decision == Decision::Store;
-        if stored {
-            repository.kept.note(&self.key, before);
-        }
-        Ok(Outcome::of(stored))
+        let Some((directories, stamp)) = repository.job("end upload", ending).await? else {
+            return Ok(Outcome::of(false));
+        };
+        repository.sync(directories).await?;
+        repository.kept.note(&self.key, stamp);
+        Ok(Outcome::of(true))
     }
 
     async fn is_present(self: Box<Self>) -> Result<Outcome, PeerError> {
@@ -127,7 +197,29 @@ impl Upload for Receiving {
 
 #[cfg(test)]
 mod tests {
+    use super::super::between::{Between, Happens};
     use super::*;
+    use runtime::real::RealWorld;
+
+    /// Another process ends its upload between two operations of ours.
+    #[tokio::test]
+    async fn a_file_that_was_renamed_or_removed_is_not_written_to() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, object) = (place.path().join("incoming"), place.path().join("object"));
+        let published = object.clone();
+        let files = Between::new(RealWorld::runtime().files());
+        let is_published: Happens = Box::new(move |path| std::fs::rename(path, published).unwrap());
+        let is_removed = || -> Happens { Box::new(|path| std::fs::remove_file(path).unwrap()) };
+        files.next([is_published, is_removed()]);
+        let file = take(&files, &path).unwrap().unwrap();
+        file.write_all_at(0, b"mine").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+        assert_eq!(std::fs::read(&object).unwrap(), b"");
+        assert!(take(&files, &path).unwrap().is_none(), "it is taken");
+        drop(file);
+        files.next((0..ATTEMPTS).map(|_| is_removed()));
+        assert!(take(&files, &path).unwrap().is_none(), "nobody tries for ever");
+    }
 
     /// The table of §5.
     #[test]

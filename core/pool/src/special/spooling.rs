@@ -105,10 +105,10 @@ impl Upload for Spooling {
         let storing = move |shared: &Shared, files: &dyn Files| {
             spool.file.sync_data()?;
             let _changing = shared.changing.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = shared.kept.moment();
             let directories = shared.layout.publish(files, &spool.path, &key)?;
+            let stamp = spool.file.stamp()?;
             directories.iter().try_for_each(|directory| files.sync_dir(directory))?;
-            shared.kept.note(&key, before);
+            shared.kept.note(&key, stamp);
             Ok(())
         };
         self.special.job("end upload", storing).await?;

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use runtime::files::{File, FileKind, Files, OpenMode};
+use runtime::files::{File, FileKind, Files, OpenMode, Stamp};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::inode::FileRef;
@@ -191,6 +191,12 @@ impl Files for DoorFiles {
         Ok(kind)
     }
 
+    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
+        let stamp = self.read(About::Nothing, |state| Ok(state.tree.find(path)?.stamp()))?;
+        executor::did(|| stamp.id.1);
+        Ok(stamp)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
         let names = self.read(About::Nothing, |state| state.tree.list(dir))?;
         executor::did(|| xxh3_64(format!("{names:?}").as_bytes()));
@@ -251,6 +257,13 @@ impl DoorFile {
         }
         self.files.change(&deed)
     }
+
+    fn take(&self, shared: bool) -> io::Result<()> {
+        self.files.check_power()?;
+        let taken = self.file.lock().holds.take((self.files.life, self.handle), shared);
+        executor::did(|| u64::from(taken.is_ok()));
+        taken
+    }
 }
 
 impl File for DoorFile {
@@ -275,19 +288,26 @@ impl File for DoorFile {
         self.write(Deed::SetLen(&self.file, length))
     }
 
-    /// A lock ends with its handle, and with the life in which it was taken.
     fn lock(&self) -> io::Result<()> {
-        self.files.check_power()?;
-        let mut inode = self.file.lock();
-        match inode.locked {
-            Some((life, handle)) if life == self.files.life && handle != self.handle => {
-                Err(ErrorKind::WouldBlock.into())
-            }
-            _ => {
-                inode.locked = Some((self.files.life, self.handle));
-                Ok(())
-            }
-        }
+        self.take(false)
+    }
+
+    fn lock_shared(&self) -> io::Result<()> {
+        self.take(true)
+    }
+
+    /// Jobs are done one after the other, each to its end: who would have to wait would wait for ever.
+    fn lock_in_turn(&self) -> io::Result<()> {
+        self.take(false).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => ErrorKind::Deadlock.into(),
+            _ => error,
+        })
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        let stamp = self.files.read(About::Nothing, |_| Ok(self.file.stamp()))?;
+        executor::did(|| stamp.id.1);
+        Ok(stamp)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -297,9 +317,6 @@ impl File for DoorFile {
 
 impl Drop for DoorFile {
     fn drop(&mut self) {
-        let mut inode = self.file.lock();
-        if inode.locked == Some((self.files.life, self.handle)) {
-            inode.locked = None;
-        }
+        self.file.lock().holds.give_back((self.files.life, self.handle));
     }
 }

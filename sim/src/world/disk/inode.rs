@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use runtime::files::{FileKind, Stamp};
+
 use super::fate::Fate;
+use super::holds::Holds;
 use super::pages::{Pages, place};
 
 /// A file, whichever names it has.
@@ -12,6 +15,11 @@ pub(super) struct FileRef(Arc<Mutex<Inode>>);
 impl FileRef {
     pub(super) fn lock(&self) -> MutexGuard<'_, Inode> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which file it is. Its number alone tells.
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp { kind: FileKind::File, id: (0, self.lock().id), changed: (0, 0) }
     }
 }
 
@@ -32,8 +40,10 @@ pub(super) struct Inode {
     unsynced: Vec<Change>,
     /// Some directory names it.
     pub(super) linked: bool,
-    /// Who has it for himself: a life of the disk's actor, and a handle.
-    pub(super) locked: Option<(u32, u64)>,
+    /// Its number; no other file of the disk ever has it.
+    pub(super) id: u64,
+    /// Who has it.
+    pub(super) holds: Holds,
     /// Bytes in which a bit has rotted.
     pub(super) rotten: Vec<u64>,
 }

@@ -8,6 +8,7 @@
 
 mod door;
 mod fate;
+mod holds;
 mod inode;
 mod pages;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use runtime::files::{File, FileKind, Files, OpenMode};
+use runtime::files::{File, FileKind, Files, OpenMode, Stamp};
 
 use crate::fault::CrashKind;
 pub(super) use door::DoorFiles;
@@ -178,6 +179,10 @@ impl Files for Disk {
         self.lock().tree.kind(path)
     }
 
+    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
+        Ok(self.lock().tree.find(path)?.stamp())
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
         self.lock().tree.list(dir)
     }
@@ -243,6 +248,18 @@ impl File for OwnersFile {
     /// The owner asks nobody: the file may well be the actor's at the moment.
     fn lock(&self) -> io::Result<()> {
         Ok(())
+    }
+
+    fn lock_shared(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn lock_in_turn(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        Ok(self.file.stamp())
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -10,7 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
-use runtime::files::FileKind;
+use runtime::files::{FileKind, Stamp};
 
 use super::fate::Fate;
 use super::inode::FileRef;
@@ -25,6 +25,8 @@ pub(super) struct Tree {
     pub(super) capacity: u64,
     /// Whether anybody may ask what is durable.
     tracked: bool,
+    /// How many files were made.
+    made: u64,
 }
 
 #[derive(Default)]
@@ -37,6 +39,16 @@ struct Dir {
 pub(super) enum Node {
     Dir(usize),
     File(FileRef),
+}
+
+impl Node {
+    /// Which file or directory it is.
+    pub(super) fn stamp(&self) -> Stamp {
+        match self {
+            Node::Dir(dir) => Stamp { kind: FileKind::Directory, id: (1, *dir as u64), changed: (0, 0) },
+            Node::File(file) => file.stamp(),
+        }
+    }
 }
 
 /// A directory and a name in it.
@@ -68,7 +80,7 @@ const CAPACITY: u64 = 1 << 30;
 impl Default for Tree {
     fn default() -> Self {
         let dirs = vec![Dir::default()];
-        Tree { dirs, unsynced: Vec::new(), used: 0, capacity: CAPACITY, tracked: false }
+        Tree { dirs, unsynced: Vec::new(), used: 0, capacity: CAPACITY, tracked: false, made: 0 }
     }
 }
 
@@ -91,10 +103,7 @@ impl Tree {
     }
 
     pub(super) fn kind(&self, path: &Path) -> io::Result<FileKind> {
-        Ok(match self.find(path)? {
-            Node::File(_) => FileKind::File,
-            Node::Dir(_) => FileKind::Directory,
-        })
+        Ok(self.find(path)?.stamp().kind)
     }
 
     pub(super) fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
@@ -115,6 +124,8 @@ impl Tree {
                     return Err(ErrorKind::AlreadyExists.into());
                 }
                 let file = FileRef::default();
+                self.made += 1;
+                file.lock().id = self.made;
                 file.lock().linked = true;
                 self.change(Change::Link(name, Node::File(file)));
             }

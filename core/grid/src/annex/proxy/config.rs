@@ -43,7 +43,7 @@ pub const HELP: &str = r#"What the gateway is, and its nodes and clusters, in TO
   [[node]]
   name = "three"
   uuid = "UUID"
-  directory = "objects"          # no other process may serve it
+  directory = "objects"          # other processes may serve it, too, if its file system locks files
 
   [[node]]
   name = "four"
