@@ -211,6 +211,13 @@ async fn more_than_an_object_has_does_not_stay_in_its_way() {
     assert_eq!(site.post(&format!("v4/putoffset?key={bare}")).await, r#"{"offset":12}"#);
     assert_eq!(site.put(&path, 6, "hello\n").await, r#"{"stored":false}"#);
     assert_eq!(site.put(&path, 6, "hello\n").await, r#"{"stored":true}"#);
+    // Where nothing tells what belongs together, nothing is gone on with.
+    let unknown = "URL--a";
+    let path = format!("v0/put?key={unknown}");
+    assert_eq!(site.put(&path, 100, "not that one").await, r#"{"stored":false}"#);
+    assert_eq!(site.post(&format!("v4/putoffset?key={unknown}")).await, r#"{"offset":0}"#);
+    assert_eq!(site.put(&path, 6, "hello\n").await, r#"{"stored":true}"#);
+    assert_eq!(site.ask(&format!("GET v4/key/{unknown}"), "", "").await, (200, "hello\n".into()));
     site.settle().await;
 }
 

@@ -126,8 +126,9 @@ fn find(layout: &Layout, files: &dyn Files, key: &Key, uploading: Arc<Doing>) ->
     let mut offset = file.len()?;
     // The real program's repositories go on from there all the same, and gateways have to get on with that.
     let goes_on = relapse!("annex-B14");
-    if key.size().is_some_and(|size| size < offset) && !goes_on {
-        // More than the object has: nobody can.
+    // More than the object has: nobody can. Nor where nothing would tell that it is of something else.
+    let is_other = key.size().map_or(key.hash().is_none(), |size| size < offset);
+    if offset > 0 && is_other && !goes_on {
         reached!("repository: more has come of an object than there is");
         file.set_len(0)?;
         offset = 0;
