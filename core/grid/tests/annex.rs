@@ -143,7 +143,7 @@ fn sessions_of_one_directory_know_of_each_other() {
     }
     drop(one);
     assert_eq!(two.ask(&put), "PUT-FROM 3");
-    assert_eq!(two.ask("DATA 3\nlo\n\nVALID"), "SUCCESS");
+    assert_eq!(two.ask("DATA 3\nlo\nVALID"), "SUCCESS");
     // Whoever still has a lock keeps the object, and so does who was lost with one.
     assert_eq!(two.ask(&lock), "SUCCESS");
     assert_eq!(three.ask(&lock), "SUCCESS");
@@ -153,7 +153,7 @@ fn sessions_of_one_directory_know_of_each_other() {
     assert_eq!(three.ask(&check), "SUCCESS");
     assert_eq!(two.ask(&remove), "SUCCESS");
     assert_eq!(two.ask(&put), "PUT-FROM 0");
-    assert_eq!(two.ask("DATA 6\nhello\n\nVALID"), "SUCCESS");
+    assert_eq!(two.ask("DATA 6\nhello\nVALID"), "SUCCESS");
     assert_eq!(three.ask(&lock), "SUCCESS");
     drop(three);
     assert_eq!(two.ask(&remove), "FAILURE");

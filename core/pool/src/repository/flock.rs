@@ -19,3 +19,25 @@ pub fn must(path: &Path, taken: io::Result<()>) -> io::Result<()> {
     };
     taken.map_err(why)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use io::ErrorKind::{Unsupported, WouldBlock};
+
+    #[test]
+    fn a_file_system_that_knows_no_locks_is_told_of() {
+        let path = Path::new("retention/.turn");
+        assert!(if_free(path, Ok(())).unwrap());
+        assert!(!if_free(path, Err(WouldBlock.into())).unwrap());
+        for error in [
+            if_free(path, Err(Unsupported.into())).unwrap_err(),
+            must(path, Err(Unsupported.into())).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), Unsupported);
+            assert!(
+                error.to_string().starts_with("cannot lock retention/.turn, as other processes have to know")
+            );
+        }
+    }
+}
