@@ -39,10 +39,18 @@ impl Directory {
     /// What a server over it is made of.
     pub async fn setup(&self, runtime: Runtime, config: Config) -> Result<Setup, Failure> {
         let disk = Disk::open(runtime, &self.storage).await;
-        let disk = disk.map_err(Failure::usage(self.storage.display()))?;
+        Ok(self.setup_over(disk.map_err(Failure::usage(self.storage.display()))?, config))
+    }
+
+    /// The same, for a server that changes nothing.
+    pub fn setup_to_look(&self, runtime: Runtime) -> Setup {
+        self.setup_over(Disk::look(runtime, &self.storage), Config::default())
+    }
+
+    fn setup_over(&self, disk: Disk, config: Config) -> Setup {
         // The node id is recorded in new mutable shares only, and none are made here.
         let (id, state) = (self.id(), self.storage.clone());
-        Ok(Setup { id, node: [0; 20], state, backend: Arc::new(disk), config })
+        Setup { id, node: [0; 20], state, backend: Arc::new(disk), config }
     }
 }
 

@@ -46,10 +46,9 @@ impl Fsck {
                 "{storage} has no lease database: `grid crawl --adopt` begins one, `grid leases` lists what is in share files"
             )));
         }
-        let setup = directory.setup(runtime.clone(), Config::default()).await?;
         let server = match self.repair {
-            true => Server::open(runtime, setup).await,
-            false => Server::look(runtime, setup).await,
+            true => Server::open(runtime.clone(), directory.setup(runtime, Config::default()).await?).await,
+            false => Server::look(runtime.clone(), directory.setup_to_look(runtime)).await,
         };
         let server = server.map_err(|error| Failure::Usage(error.to_string()))?;
         let mut totals = Totals::default();

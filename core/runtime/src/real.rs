@@ -173,7 +173,6 @@ impl Files for RealFiles {
         fs::rename(from, to)
     }
 
-    #[cfg(unix)]
     fn allow_writing(&self, dir: &Path) -> io::Result<()> {
         use std::os::unix::fs::PermissionsExt;
         let mut permissions = fs::metadata(dir)?.permissions();

@@ -1,6 +1,7 @@
 //! The report that a client leaves about a damaged share (leasedb-and-storage §3.7, gbs-http §10): a
 //! text file of its own in `corruption-advisories`.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -25,14 +26,22 @@ pub(crate) fn record(
     share: ShareNumber,
     reason: &str,
 ) -> io::Result<()> {
-    let reason = String::from_utf8_lossy(&reason.as_bytes()[..reason.len().min(MAX_REASON)]);
+    let reason = cut(reason);
     let report = format!(
         "report: Share Corruption\ntype: {kind}\nstorage_index: {index}\nshare_number: {share}\n\n{reason}\n\n"
     );
     files.create_dir_all(directory)?;
     let file = create(files, directory, &format!("{}--{index}-{share}", utc(now)))?;
     file.write_all_at(0, report.as_bytes())?;
-    file.sync_data()
+    file.sync_data()?;
+    // The report's name, and that of the directory, which may be new.
+    files.sync_dir(directory)?;
+    files.sync_dir(directory.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")))
+}
+
+/// As much of a client's words as is kept.
+pub(crate) fn cut(reason: &str) -> Cow<'_, str> {
+    String::from_utf8_lossy(&reason.as_bytes()[..reason.len().min(MAX_REASON)])
 }
 
 fn create(files: &dyn Files, directory: &Path, name: &str) -> io::Result<Box<dyn File>> {

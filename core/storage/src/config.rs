@@ -60,8 +60,9 @@ pub enum ExpireMode {
 pub enum Sync {
     /// Before it is acknowledged.
     Full,
-    /// Some time later: a power failure may lose the last ones, never tear them; so may a disk that fails, since the
-    /// database is then opened again as it is on the disk.
+    /// About a second later. Until then a transaction is in the memory of this process alone: its end by a crash loses the
+    /// last ones, as a power failure does, and never tears them; so may a disk that fails, since the database is then opened
+    /// again as it is on the disk.
     Normal,
 }
 

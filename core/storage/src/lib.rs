@@ -3,9 +3,11 @@
 //!
 //! ```text
 //! STORAGE/shares/<prefix>/<storage index>/<share number>            complete shares
-//! STORAGE/shares/incoming/<prefix>/<storage index>/<share number>   uploads in progress
+//! STORAGE/shares/incoming/<storage index>.<share number>            uploads in progress, and changes
+//! STORAGE/shares/incoming/<prefix>/<storage index>/<share number>   uploads in progress of a real node and its guest
 //! STORAGE/corruption-advisories/…                                   what clients complained about
 //! STORAGE/leasedb.redb                                              who asked for what, until when
+//! STORAGE/leasedb.epochs                                            which epochs were given, should that be lost
 //! ```
 //!
 //! | room | what it holds |

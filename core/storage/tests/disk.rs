@@ -269,3 +269,47 @@ async fn a_bad_file_is_corrupted_and_its_siblings_are_not() {
     }
     assert_eq!(place.disk.read(id(0), 0, 9).await.unwrap(), b"data"[..]);
 }
+
+/// A client may write one byte far behind the others: what lies between takes no room, then or when it is changed.
+#[tokio::test]
+async fn a_hole_stays_one() {
+    use std::os::unix::fs::MetadataExt;
+    let place = Place::new().await;
+    let far = 64 << 20;
+    place.change(0, &[(0, b"near"), (far / 2, b"half"), (far, b"far")], None).await;
+    place.change(0, &[(4, b"er")], None).await;
+    let metadata = fs::metadata(place.path(SHARESET).join("0")).unwrap();
+    assert_eq!(metadata.len(), 468 + far + 3 + 4);
+    assert!(metadata.blocks() * 512 < 1 << 20, "{} blocks", metadata.blocks());
+    for (offset, bytes) in [(0, &b"nearer\0"[..]), (far / 2 - 1, b"\0half\0"), (far - 1, b"\0far")] {
+        assert_eq!(place.disk.read(id(0), offset, bytes.len() as u64).await.unwrap(), bytes);
+    }
+}
+
+#[tokio::test]
+async fn who_only_looks_makes_nothing() {
+    let root = TempDir::new().unwrap();
+    let disk = Disk::look(RealWorld::runtime(), &root.path().join("storage"));
+    assert!(disk.prefixes().await.is_err(), "there is no such directory, which says nothing about shares");
+    assert_eq!(everything_below(root.path()), Vec::<PathBuf>::new());
+    let place = Place::new().await;
+    place.upload(0, b"data").await;
+    fs::remove_dir(place.path("shares/incoming")).unwrap();
+    let disk = Disk::look(RealWorld::runtime(), place.root.path());
+    assert_eq!(disk.prefixes().await.unwrap(), [Prefix::of(&INDEX)].into());
+    assert_eq!(disk.read(id(0), 0, 9).await.unwrap(), &b"data"[..]);
+    assert!(!place.path("shares/incoming").exists());
+}
+
+/// Below a file there is nothing, which can be deleted.
+#[tokio::test]
+async fn a_foreign_file_in_the_place_of_a_directory_keeps_nobody_from_deleting() {
+    let place = Place::new().await;
+    fs::create_dir(place.path("shares/on")).unwrap();
+    fs::write(place.path(SHARESET), b"foreign").unwrap();
+    place.disk.delete(id(0), 1).await.unwrap();
+    fs::remove_dir_all(place.path("shares/on")).unwrap();
+    fs::write(place.path("shares/on"), b"foreign").unwrap();
+    place.disk.delete(id(0), 1).await.unwrap();
+    assert_eq!(fs::read(place.path("shares/on")).unwrap(), b"foreign");
+}

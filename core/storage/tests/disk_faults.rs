@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::StorageIndex;
+use protocol::server::{Allocate, ServerId, StorageServer};
 use runtime::files::{File, FileKind, Files, OpenMode};
 use runtime::net::Network;
 use runtime::real::RealWorld;
 use runtime::{BoxFuture, Instant, Runtime, TaskHandle, World};
+use storage::ShareDirectory;
 use storage::backend::disk::Disk;
 use storage::backend::{Backend, BackendError, Body, SlotChange, WriteEnabler};
 use storage::share::{Prefix, ShareId};
@@ -358,4 +360,57 @@ async fn bytes_are_durable_before_the_name_and_the_name_before_the_answer() {
     place.heal();
     place.disk.delete(id(0), 1).await.unwrap();
     at(&place.log(), &format!("sync_dir {SHARESET}"));
+}
+
+/// What was made on the way to a new place is durable too.
+#[tokio::test]
+async fn every_directory_that_is_made_is_made_durable() {
+    let place = Place::new().await;
+    place.heal();
+    let runtime = Runtime::new(Arc::new(FilesOnly(place.shaky.clone())));
+    Disk::open(runtime, &place.shaky.root.join("a/b/c")).await.unwrap();
+    let log = place.log();
+    let made = at(&log, "create_dir_all a/b/c/shares/incoming");
+    for directory in ["a/b/c/shares", "a/b/c", "a/b", "a", ""] {
+        at(&log[made..], &format!("sync_dir {directory}"));
+    }
+}
+
+/// The guest in a node's directory, on such a disk.
+async fn guest(place: &Place) -> ShareDirectory {
+    let runtime = Runtime::new(Arc::new(FilesOnly(place.shaky.clone())));
+    ShareDirectory::open(runtime, &place.shaky.root, ServerId::new("v0-test", *b"seed")).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_report_is_durable_by_its_name_too() {
+    let place = Place::new().await;
+    place.upload(0, b"data").await.unwrap();
+    let guest = guest(&place).await;
+    let reader = guest.get_buckets(INDEX).await.unwrap().remove(&0).unwrap();
+    place.heal();
+    reader.advise_corrupt_share("it is bad").await.unwrap();
+    let log = place.log();
+    let written = log.iter().position(|step| step.starts_with("sync_data corruption-advisories/")).unwrap();
+    at(&log[written..], "sync_dir corruption-advisories");
+    at(&log[written..], "sync_dir ");
+}
+
+/// A disk says once that it could not write something, and is then asked in vain.
+#[tokio::test]
+async fn what_could_not_be_made_durable_once_is_never_published() {
+    let place = Place::new().await;
+    let guest = guest(&place).await;
+    let request = Allocate { index: INDEX, shares: [0].into(), size: 4, renew: [1; 32], cancel: [2; 32] };
+    let writer = guest.allocate_buckets(request.clone()).await.unwrap().writers.remove(&0).unwrap();
+    writer.write(0, Bytes::from_static(b"ab")).await.unwrap();
+    writer.close().await.expect_err("it is not complete");
+    writer.write(2, Bytes::from_static(b"cd")).await.unwrap();
+    place.fail_after(0);
+    writer.close().await.unwrap_err();
+    place.heal();
+    writer.close().await.expect_err("the upload is over");
+    assert!(guest.get_buckets(INDEX).await.unwrap().is_empty());
+    writer.abort().await.unwrap();
+    assert_eq!(guest.allocate_buckets(request).await.unwrap().writers.len(), 1, "its place is free");
 }

@@ -311,6 +311,10 @@ impl Backend for Watched {
         self.watch.carry_out(self.backend.change(id, change, epoch)).await
     }
 
+    fn largest_slot(&self) -> u64 {
+        self.backend.largest_slot()
+    }
+
     async fn available_space(&self) -> Result<Option<u64>, BackendError> {
         self.watch.carry_out(self.backend.available_space()).await
     }

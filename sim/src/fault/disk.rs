@@ -32,7 +32,8 @@ pub enum DiskEffect {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         restart_us: Option<u64>,
     },
-    /// The operation fails, and nothing of it is done.
+    /// The operation fails, and nothing of it is done. After a sync of a file, what it should have made durable is still to be
+    /// seen, but no later sync makes it so, unless it is written again: Linux takes for written what it could not write.
     Fail {
         /// With what.
         with: DiskError,

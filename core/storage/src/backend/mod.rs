@@ -22,7 +22,7 @@ pub trait Backend: Send + Sync {
     /// The prefixes under which there may be anything, so that a crawl need not ask for each of the 1024. More than there
     /// are do no harm; one that is missing would hide its shares from the crawl.
     async fn prefixes(&self) -> Result<BTreeSet<Prefix>, BackendError> {
-        Ok((0..Prefix::COUNT).filter_map(Prefix::nth).collect())
+        Ok(Prefix::all().collect())
     }
 
     /// The files under a prefix that have any objects of complete or published shares. All of them, or an error. Some may
@@ -95,6 +95,9 @@ pub trait Backend: Send + Sync {
     /// Makes or changes a mutable share, durable on return. Gives the bytes that it uses. On a disk it happens whole or
     /// not at all; on an object store, large shares may be left with some of the changes, as the specification allows.
     async fn change(&self, id: ShareId, change: SlotChange, epoch: u64) -> Result<u64, BackendError>;
+
+    /// The most bytes of data that a change may make of a mutable share.
+    fn largest_slot(&self) -> u64;
 
     /// Bytes that can still be written; none when there is no telling.
     async fn available_space(&self) -> Result<Option<u64>, BackendError>;
@@ -178,7 +181,7 @@ impl Body {
     }
 }
 
-/// The write enabler of a mutable share, and the node that recorded it. `Debug` shows neither.
+/// The write enabler of a mutable share, and the node that recorded it. No `Debug`: neither is for logs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct WriteEnabler {
     /// What opens it.

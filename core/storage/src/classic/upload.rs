@@ -102,11 +102,20 @@ impl Upload {
     }
 
     /// Publishes the share by one rename, and makes it durable. After an error the share may or may
-    /// not have been published; nothing in between.
+    /// not have been published; nothing in between. When its bytes could not be made durable, the upload is over: a disk
+    /// tells of that once, and has nothing more to write when it is asked again.
     fn close(&self) -> Result<(), StorageError> {
         let mut state = lock(&self.state);
         let State::Open(filling) = &*state else { return Err(StorageError::UploadOver) };
-        filling.sync()?;
+        match filling.sync() {
+            Err(StorageError::Disk(error)) => {
+                reached!("storage: an upload ends as its bytes cannot be made durable");
+                *state = State::Over;
+                self.shared.abandon(self.index, self.share, self.incoming.clone());
+                return Err(error.into());
+            }
+            synced => synced?,
+        }
 
         let files = self.shared.files();
         let shareset = self.shared.shareset(&self.index);

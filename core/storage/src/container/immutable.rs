@@ -133,7 +133,19 @@ impl Immutable {
         let places = self.places()?;
         let stays = |held: &&Held| !held.lease.is_unwritten() && !over(&held.lease);
         let remaining = places.iter().filter(stays).count();
-        if remaining < places.len() {
+        if !tells_length(self.header.recorded) {
+            // Count and length can only change one after the other, and in between records would pass for data. They stay,
+            // and so do the places of the leases that are over.
+            let over = places.iter().filter(|held| !stays(held) && !held.lease.is_unwritten());
+            let mut written = false;
+            for held in over {
+                self.file.write_all_at(held.offset, &[0; LEASE_RECORD as usize])?;
+                written = true;
+            }
+            if written {
+                self.file.sync_data()?;
+            }
+        } else if remaining < places.len() {
             // The last ones take the places of those that are over. Nothing that remains is written over, however little
             // of a write a crash leaves.
             let (front, back) = places.split_at(remaining);
@@ -195,12 +207,17 @@ pub(crate) fn create(file: &dyn File, data_len: u64, leases: &[LeaseRequest]) ->
     Ok(())
 }
 
+/// Whether the length of the data in the header tells what it is: of 4 GiB or more there is none, nor before v1.3.
+fn tells_length(recorded: u32) -> bool {
+    recorded != 0 && recorded != u32::MAX
+}
+
 /// How many lease records there are that the count does not know of, by leasedb-and-storage §14.
 ///
 /// A crash while a lease was being appended leaves one, and it would pass for data; so would whatever is appended behind it
 /// by those who do not know. The length in the header, where it can hold one, tells.
 fn torn_leases(derived: u64, recorded: u32) -> u64 {
-    let credible = recorded != 0 && recorded != u32::MAX && !relapse!("lease-L15");
+    let credible = tells_length(recorded) && !relapse!("lease-L15");
     match derived.checked_sub(u64::from(recorded)) {
         Some(excess) if credible && excess > 0 && excess.is_multiple_of(LEASE_RECORD) => {
             reached!("storage: torn lease set apart from share data");

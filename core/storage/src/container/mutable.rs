@@ -19,8 +19,10 @@ pub(crate) const HEADER: u64 = 100;
 /// Where the data starts: after the header and four places for leases.
 pub(crate) const DATA: u64 = HEADER + IN_PLACE * SLOT_RECORD;
 
-/// The largest container that a Tahoe-LAFS server takes (gbs-http §12).
-pub(crate) const MAX_CONTAINER: u64 = 69_105_000_000_000_000;
+/// The most bytes of data that a change may make of a mutable share: 16 GiB. A Tahoe-LAFS server takes 69 PB (gbs-http §12),
+/// of which a client can have nearly all by one byte that is written far behind the others; but it writes in place, and here
+/// every change reads the whole share.
+pub(crate) const MAX_DATA: u64 = 1 << 34;
 
 /// Where the header has the lengths of data and container.
 pub(crate) const LENGTHS: Range<usize> = 84..100;
@@ -205,7 +207,7 @@ pub(crate) fn changed_len(before: u64, change: &SlotChange) -> Result<u64, Stora
     let mut after = before;
     for (offset, bytes) in &change.writes {
         let end = (offset.checked_add(bytes.len() as u64))
-            .filter(|end| *end <= MAX_CONTAINER - DATA - COUNT)
+            .filter(|end| *end <= MAX_DATA)
             .ok_or(StorageError::TooLong { offset: *offset, length: bytes.len() as u64 })?;
         after = after.max(end);
     }
@@ -243,7 +245,7 @@ pub(crate) fn write_changed(
     let kept = before.min(after);
     for offset in (0..kept).step_by(PIECE as usize) {
         if let Some(old) = old {
-            file.write_all_at(DATA + offset, &old.read(offset, PIECE.min(kept - offset))?)?;
+            copy(file, DATA + offset, &old.read(offset, PIECE.min(kept - offset))?)?;
         }
     }
     for (offset, bytes) in &change.writes {
@@ -283,5 +285,30 @@ pub(crate) fn changed_image(
     Ok(image)
 }
 
+/// Writes old data into a fresh file that has its length already. Pages of zeros are left out: a hole, which takes no room,
+/// stays one.
+fn copy(file: &dyn File, start: u64, piece: &[u8]) -> Result<(), StorageError> {
+    let pages_while = |at: usize, zeros: bool| -> usize {
+        piece[at..].chunks(PAGE).take_while(|page| is_zero(page) == zeros).map(<[u8]>::len).sum()
+    };
+    let mut at = 0;
+    while at < piece.len() {
+        at += pages_while(at, true);
+        let length = pages_while(at, false);
+        if length > 0 {
+            file.write_all_at(start + at as u64, &piece[at..at + length])?;
+        }
+        at += length;
+    }
+    Ok(())
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.first().is_none_or(|first| *first == 0 && bytes[1..] == bytes[..bytes.len() - 1])
+}
+
 /// How much of the old data is in memory at a time.
 const PIECE: u64 = 1 << 20;
+
+/// Bytes that are left out when they are all zero.
+const PAGE: usize = 4096;

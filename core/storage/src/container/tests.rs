@@ -443,3 +443,33 @@ proptest! {
         }
     }
 }
+
+/// L15, where the header does not tell the length of the data: of 4 GiB or more, or by one of before v1.3.
+#[test]
+fn leases_of_a_share_of_unknown_length_are_removed_in_place() {
+    for recorded in [0, u32::MAX] {
+        let data = b"some data";
+        let mut file = immutable_with(data);
+        file[4..8].copy_from_slice(&recorded.to_be_bytes());
+        let memory = Memory::new(&file);
+        for holder in 1..=5 {
+            memory.open().unwrap().add_or_renew_lease(&request(holder.into(), holder, 0)).unwrap();
+        }
+        let (file, length) = (memory.bytes(), memory.bytes().len());
+        let owners = |memory: &Memory| -> Vec<u32> {
+            leases(&memory.open().unwrap()).iter().map(|(owner, _)| *owner).collect()
+        };
+        for changes in 0.. {
+            let memory = Memory::failing_after(&file, changes, None);
+            let removed = memory.open().unwrap().remove_leases(|lease| lease.owner % 2 == 0);
+            let memory = Memory::new(&memory.bytes());
+            assert_eq!(self::data(&memory.open().unwrap()), data, "{changes} changes");
+            if let Ok(remaining) = removed {
+                assert_eq!((remaining, owners(&memory)), (3, vec![1, 3, 5]));
+                memory.open().unwrap().add_or_renew_lease(&request(9, 9, 0)).unwrap();
+                assert_eq!((owners(&memory), memory.bytes().len()), (vec![1, 9, 3, 5], length));
+                break;
+            }
+        }
+    }
+}

@@ -16,9 +16,11 @@ mod report;
 mod state;
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use futures::FutureExt;
 use protocol::StorageIndex;
 use runtime::{Instant, Runtime, hold, reached, relapse, wait};
 use tracing::Instrument;
@@ -58,7 +60,7 @@ pub(crate) struct Crawling {
     turn: tokio::sync::Mutex<()>,
     /// None when there is no crawler.
     pulse: Mutex<Option<Pulse>>,
-    /// Both clocks at the end of the last slice.
+    /// Both clocks when they were last compared, or at the end of the last slice.
     clocks: Mutex<Option<(u64, Instant)>>,
 }
 
@@ -119,9 +121,15 @@ pub(crate) async fn run(runtime: Runtime, server: Weak<Shared>, pause: Duration)
         let Some(server) = server.upgrade() else { return };
         crawling.set(Pulse::WorksSince(runtime.now()));
         let longest = server.config.crawl.longest_sleep;
-        pause = match slice(&server).await {
-            Ok(pause) => pause,
-            Err(error) => {
+        pause = match AssertUnwindSafe(slice(&server)).catch_unwind().await {
+            Ok(Ok(pause)) => pause,
+            Err(panic) => {
+                tracing::error!(server = %server.id, "a slice of the crawler panicked; it goes on later");
+                // For whoever watches over tasks.
+                server.operations.spawn("panic of the crawler", async move { resume_unwind(panic) });
+                longest
+            }
+            Ok(Err(error)) => {
                 tracing::warn!(server = %server.id, %error, "a slice of the crawler failed; it goes on later");
                 if relapse!("lease-L11") {
                     return;
@@ -153,14 +161,7 @@ async fn slice(server: &Arc<Shared>) -> Result<Duration, DatabaseError> {
     let config = &server.config.crawl;
     let began = server.runtime.now();
     let mut state = load(server).await?;
-    let clocks = *lock(&server.crawling.clocks);
-    let elapsed = clocks.map_or(Duration::ZERO, |(_, then)| began - then);
-    let last = clocks.map_or(state.last_slice, |(wall, _)| wall);
-    if state.note_clock(last, server.now(), elapsed) {
-        reached!("crawler: the clock stepped forward");
-        let (server, now) = (&server.id, server.now());
-        tracing::error!(%server, last, now, "the clock stepped forward: no lease ends for a full cycle");
-    }
+    compare_clocks(server, &mut state);
     if state.next.is_none() {
         let wait = state.due_in(server.now(), config.cycle.as_secs());
         if wait > 0 {
@@ -194,6 +195,10 @@ async fn work(
 ) -> Result<bool, DatabaseError> {
     let prefixes = due(server, state).await?;
     for (done, prefix) in (1..).zip(&prefixes) {
+        // Leases end by the time in each prefix. Who crawls at once takes the clock's word.
+        if until.is_some() {
+            compare_clocks(server, state);
+        }
         prefix::crawl(server, *prefix, state).await?;
         state.next = Some(prefix.number() + 1);
         progress(Progress { done, of: prefixes.len(), counts: &state.found.counts });
@@ -262,8 +267,20 @@ async fn finish(server: &Shared, state: &mut State) -> Result<(), DatabaseError>
     update.await
 }
 
-fn note_clocks(server: &Shared) {
-    *lock(&server.crawling.clocks) = Some((server.now(), server.runtime.now()));
+fn note_clocks(server: &Shared) -> Option<(u64, Instant)> {
+    lock(&server.crawling.clocks).replace((server.now(), server.runtime.now()))
+}
+
+/// Notes when the clock has stepped forward since the clocks were last compared.
+fn compare_clocks(server: &Shared, state: &mut State) {
+    let clocks = note_clocks(server);
+    let elapsed = clocks.map_or(Duration::ZERO, |(_, then)| server.runtime.now() - then);
+    let last = clocks.map_or(state.last_slice, |(wall, _)| wall);
+    if state.note_clock(last, server.now(), elapsed) {
+        reached!("crawler: the clock stepped forward");
+        let (server, now) = (&server.id, server.now());
+        tracing::error!(%server, last, now, "the clock stepped forward: no lease ends for a full cycle");
+    }
 }
 
 fn written(value: &impl serde::Serialize) -> Result<String, DatabaseError> {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use runtime::files::File;
 
@@ -21,7 +21,10 @@ pub(super) struct DatabaseFile {
 
 #[derive(Default)]
 struct Health {
-    severed: AtomicBool,
+    /// Held by every call while it lasts: when it has been severed, none is on its way any more.
+    severed: RwLock<bool>,
+    /// Something could not be made durable: what is read from the file may not be on the disk.
+    doubtful: AtomicBool,
     /// The first failure of the disk.
     failure: Mutex<Option<String>>,
 }
@@ -38,7 +41,12 @@ impl DatabaseFile {
 
     /// The disk failed, or this was severed.
     pub fn is_useless(&self) -> bool {
-        self.health.severed.load(Ordering::Acquire) || self.failure().is_some()
+        *self.gate() || self.failure().is_some()
+    }
+
+    /// Something could not be made durable.
+    pub fn is_doubtful(&self) -> bool {
+        self.health.doubtful.load(Ordering::Acquire)
     }
 
     /// The file itself.
@@ -48,11 +56,16 @@ impl DatabaseFile {
 
     /// Nothing is read or written through this any more.
     pub fn sever(&self) {
-        self.health.severed.store(true, Ordering::Release);
+        *self.health.severed.write().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    fn gate(&self) -> RwLockReadGuard<'_, bool> {
+        self.health.severed.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn call<T>(&self, call: impl FnOnce(&dyn File) -> io::Result<T>) -> io::Result<T> {
-        if self.health.severed.load(Ordering::Acquire) {
+        let severed = self.gate();
+        if *severed {
             return Err(io::Error::other("this database was given up"));
         }
         call(&*self.file).inspect_err(|error| {
@@ -60,6 +73,26 @@ impl DatabaseFile {
         })
     }
 }
+
+/// Makes durable what is read from a file of which something could not be. The system tells of that once, and then takes
+/// for written what is in its memory alone: no later sync writes it, and only the loss of the power shows that it is not
+/// there. So all of it is written again.
+pub(super) fn write_again(file: &dyn File) -> io::Result<()> {
+    let (length, mut piece) = (file.len()?, vec![0; PIECE]);
+    let mut offset = 0;
+    while offset < length {
+        let count = file.read_full_at(offset, &mut piece)?;
+        if count == 0 {
+            break;
+        }
+        file.write_all_at(offset, &piece[..count])?;
+        offset += count as u64;
+    }
+    file.sync_data()
+}
+
+/// How much of the file is in memory at a time.
+const PIECE: usize = 1 << 20;
 
 impl redb::StorageBackend for DatabaseFile {
     fn len(&self) -> io::Result<u64> {
@@ -81,6 +114,7 @@ impl redb::StorageBackend for DatabaseFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.call(|file| file.sync_data())
+            .inspect_err(|_| self.health.doubtful.store(true, Ordering::Release))
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {

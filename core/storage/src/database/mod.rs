@@ -3,7 +3,6 @@
 //!
 //! It is a redb file reached through the runtime's files. All writes go through one queue and are committed in groups;
 //! what is acknowledged is durable, as far as [`Sync`] promises.
-
 //!
 //! | room | what it holds |
 //! | --- | --- |
@@ -71,9 +70,17 @@ struct Shared {
 enum Slot {
     Open(Arc<open::Live>),
     /// The disk failed. The file is still ours, and is opened again at the next use.
-    /// No epoch below the number may be given again.
-    GivenUp(Arc<dyn File>, u64),
+    GivenUp(GivenUp),
     Closed,
+}
+
+/// A database that was given up.
+struct GivenUp {
+    file: Arc<dyn File>,
+    /// No epoch below may be given again.
+    next_epoch: u64,
+    /// Something could not be made durable: what is read from the file may not be on the disk.
+    doubtful: bool,
 }
 
 /// What [`Database::open`] found.

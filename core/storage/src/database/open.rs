@@ -28,6 +28,9 @@ const CACHE: usize = 16 << 20;
 /// to a power failure. So none that was given before is given again, even when the counter fell back.
 const EPOCHS_SKIPPED: u64 = 1 << 20;
 
+/// No epoch is ever greater: a floor that says so is spoilt.
+const GREATEST_EPOCH: u64 = u64::MAX / 4;
+
 /// More epochs than one opening of the database ever gives.
 const EPOCHS_TO_COME: u64 = 1 << 40;
 
@@ -111,7 +114,8 @@ fn read_floor(files: &dyn Files, path: &Path) -> io::Result<u64> {
     };
     let mut text = [0; FLOOR_DIGITS];
     let length = file.read_full_at(0, &mut text)?;
-    Ok(std::str::from_utf8(&text[..length]).ok().and_then(|text| text.parse().ok()).unwrap_or(0))
+    let floor: Option<u64> = std::str::from_utf8(&text[..length]).ok().and_then(|text| text.parse().ok());
+    Ok(floor.filter(|floor| *floor <= GREATEST_EPOCH).unwrap_or(0))
 }
 
 /// Writes it down for the next opening, durably, before any epoch is given. `next` is the first to be given now.
@@ -187,6 +191,11 @@ impl Live {
         self.file.is_useless()
     }
 
+    /// What is read from the file may not be on the disk.
+    pub fn is_doubtful(&self) -> bool {
+        self.file.is_doubtful()
+    }
+
     /// The file that it is in, still locked.
     pub fn file(&self) -> Arc<dyn File> {
         self.file.file()
@@ -238,7 +247,10 @@ fn open_redb(file: DatabaseFile, now: Duration, least: u64) -> Result<(redb::Dat
     drop(transaction);
     // After a crash redb has compared every checksum; after a clean end it takes the file's word.
     if !repaired.load(Ordering::Relaxed) {
-        redb.check_integrity().map_err(damaged)?;
+        let sound = redb.check_integrity().map_err(damaged)?;
+        if !sound {
+            tracing::error!("the lease database had to be repaired: its last changes may be lost");
+        }
     }
     Ok((redb, next_epoch))
 }
@@ -247,7 +259,7 @@ fn open_redb(file: DatabaseFile, now: Duration, least: u64) -> Result<(redb::Dat
 fn initialise(redb: &redb::Database, now: Duration, least: u64) -> Result<u64, Unusable> {
     // An earlier database of this server may have been lost, and writes with its epochs may still be on their way. Its
     // epochs began at an earlier time, and fewer than one in a microsecond were given; unless the clock was set back.
-    let epoch = u64::try_from(now.as_micros()).unwrap_or(u64::MAX).max(least).min(u64::MAX / 4);
+    let epoch = u64::try_from(now.as_micros()).unwrap_or(u64::MAX).max(least).min(GREATEST_EPOCH);
     let transaction = redb.begin_write().map_err(damaged)?;
     {
         let mut meta = transaction.open_table(META).map_err(damaged)?;

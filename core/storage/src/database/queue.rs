@@ -11,9 +11,10 @@ use redb::Durability;
 use runtime::{Runtime, reached, relapse};
 use tokio::sync::{Notify, oneshot};
 
+use super::file::write_again;
 use super::open::{Live, Unusable};
 use super::write::Write;
-use super::{DatabaseError, Shared, Slot, closed, failed};
+use super::{DatabaseError, GivenUp, Shared, Slot, closed, failed};
 use crate::config::Sync;
 use crate::lock::lock;
 
@@ -243,24 +244,33 @@ fn refuse(work: Work, why: DatabaseError) {
 /// The open database. One that was given up is opened again: the disk may have recovered.
 pub(super) fn live(shared: &Shared) -> Result<Arc<Live>, DatabaseError> {
     let mut slot = lock(&shared.slot);
-    match &*slot {
+    match &mut *slot {
         Slot::Open(live) => Ok(live.clone()),
         Slot::Closed => Err(closed()),
-        Slot::GivenUp(file, next_epoch) => {
-            reached!("database: opened again after a failure");
-            let live =
-                Live::open(file.clone(), shared.runtime.unix_time(), *next_epoch).map_err(|unusable| {
-                    DatabaseError::Failed(match unusable {
-                        Unusable::Disk(why) => why,
-                        Unusable::Damaged(why) => format!("it is damaged ({why}): start the server again"),
-                        Unusable::Version(found) => format!("it now has version {found}"),
-                    })
-                })?;
-            let live = Arc::new(live);
+        Slot::GivenUp(given_up) => {
+            let live = Arc::new(open_again(given_up, shared.runtime.unix_time())?);
             *slot = Slot::Open(live.clone());
             Ok(live)
         }
     }
+}
+
+fn open_again(given_up: &mut GivenUp, now: Duration) -> Result<Live, DatabaseError> {
+    reached!("database: opened again after a failure");
+    if given_up.doubtful {
+        write_again(&*given_up.file).map_err(failed)?;
+        given_up.doubtful = false;
+        reached!("database: written again, as something could not be made durable");
+    }
+    Live::open(given_up.file.clone(), now, given_up.next_epoch).map_err(|unusable| {
+        // It may have failed in making something durable.
+        given_up.doubtful = true;
+        DatabaseError::Failed(match unusable {
+            Unusable::Disk(why) => why,
+            Unusable::Damaged(why) => format!("it is damaged ({why}): start the server again"),
+            Unusable::Version(found) => format!("it now has version {found}"),
+        })
+    })
 }
 
 /// After a failure of the disk redb refuses everything: the next use has to open the file again.
@@ -272,6 +282,10 @@ pub(super) fn give_up_if_useless(shared: &Shared, live: &Arc<Live>) {
     if matches!(&*slot, Slot::Open(current) if Arc::ptr_eq(current, live)) {
         // Before another is opened on the same file, this one must not touch it any more.
         live.sever();
-        *slot = Slot::GivenUp(live.file(), live.next_epoch.load(Ordering::Relaxed));
+        *slot = Slot::GivenUp(GivenUp {
+            file: live.file(),
+            next_epoch: live.next_epoch.load(Ordering::Relaxed),
+            doubtful: live.is_doubtful(),
+        });
     }
 }

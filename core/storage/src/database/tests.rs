@@ -561,3 +561,55 @@ async fn looking_changes_nothing() {
     Database::look(world.runtime(), &path()).await.unwrap().close().await;
     assert!(world.disk.bytes(&path()) == Some(crashed));
 }
+
+/// The system tells once that it could not write something, and then takes it for written. Whatever sync of whichever commit
+/// that befalls, what is acknowledged afterwards is there when the power has gone.
+#[tokio::test]
+async fn what_is_acknowledged_after_a_failed_sync_is_durable() {
+    let mut failed = 0;
+    for after in 0..20 {
+        let world = TestWorld::default();
+        let database = open(&world).await;
+        // So many that they do not lie in one page.
+        let mut acknowledged: Vec<_> = (0..=255).map(|file| id(file, 0)).collect();
+        let all = acknowledged.clone();
+        let adopt_all = move |write: &mut Write<'_>| {
+            all.iter().try_for_each(|share| write.adopt(*share, Kind::Immutable, 100, NOW).map(drop))
+        };
+        database.update("adopt", adopt_all).await.unwrap();
+        world.disk.fail_after(after, true);
+        for share in 1..3 {
+            match adopt_if_absent(&database, id(1, share)).await {
+                Ok(()) => acknowledged.push(id(1, share)),
+                Err(_) => failed += 1,
+            }
+        }
+        world.disk.mend();
+        for share in 1..3 {
+            adopt(&database, id(250, share)).await.unwrap();
+            acknowledged.push(id(250, share));
+        }
+        world.disk.lose_power();
+        let opened = open_as(&world, Sync::Full).await.unwrap();
+        assert!(opened.set_aside.is_none(), "after {after} changes");
+        for share in acknowledged {
+            assert!(is_stable(&opened.database, share).await, "after {after} changes: {share}");
+        }
+    }
+    assert!(failed > 0);
+}
+
+async fn adopt_if_absent(database: &Database, share: ShareId) -> Result<(), DatabaseError> {
+    database.update("adopt", move |write| write.adopt(share, Kind::Immutable, 100, NOW).map(drop)).await
+}
+
+/// The floor of the epochs is one number in a file, which may rot.
+#[tokio::test]
+async fn a_spoilt_floor_is_none() {
+    let world = TestWorld::default();
+    open(&world).await.close().await;
+    world.disk.put(&epochs(), b"18446744073709551615".to_vec());
+    let database = open(&world).await;
+    let first = adopt(&database, id(1, 0)).await.unwrap();
+    assert!(adopt(&database, id(2, 0)).await.unwrap() > first);
+}

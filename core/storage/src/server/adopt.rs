@@ -53,6 +53,7 @@ impl Shared {
             reached!("storage: several files are adopted at once");
         }
         for (index, findings) in &adopted {
+            self.suspects.keep_only(*index, |_| false);
             self.looks.note(*index, self.runtime.now());
             findings.iter().for_each(|finding| self.tell(finding.id, finding.step, &finding.outcome));
         }

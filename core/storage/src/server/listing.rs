@@ -10,9 +10,10 @@ use protocol::StorageIndex;
 use protocol::server::{ServerError, ShareNumber, ShareReader};
 use runtime::{reached, relapse};
 
-use super::Mode;
+use super::locks::Held;
 use super::reconcile::Sight;
 use super::shared::Shared;
+use super::{Mode, ReconcileError};
 use crate::advisory;
 use crate::backend::{BackendError, Body};
 use crate::database::{Row, State};
@@ -37,8 +38,25 @@ impl Shared {
             None => self.lock(index).await,
         };
         let shared = self.clone();
-        let look = async move { Ok(shared.look(&held, Mode::Request).await?) };
+        let look = async move { shared.look_or_rows(&held).await };
         self.operations.run("look", look).await?
+    }
+
+    /// What there is of a file, for a reader. A backend that does not tell, and be it for one bad file among the shares, says
+    /// nothing against those that have rows.
+    pub(super) async fn look_or_rows(self: &Arc<Self>, held: &Held) -> Result<Sight, ServerError> {
+        match self.look(held, Mode::Request).await {
+            Err(ReconcileError::Backend(error)) => {
+                let rows = self.rows(held.index()).await?;
+                if rows.is_empty() {
+                    return Err(error.into());
+                }
+                reached!("storage: a reader is answered from the rows, as the backend does not tell");
+                tracing::warn!(server = %self.id, index = %held.index(), %error, "the backend does not say what it has");
+                Ok(Sight::of_rows(held.index(), rows))
+            }
+            seen => Ok(seen?),
+        }
     }
 
     /// The immutable shares that clients may read.
@@ -94,7 +112,8 @@ impl Shared {
         let row = self.row(id).await?;
         let known = |row: &Row| matches!(row.state, State::Stable | State::Changing);
         let Some(row) = row.filter(known) else { return Err(ServerError::NoSuchShare) };
-        tracing::warn!(server = %self.id, share = %id, reason, "a client reports a damaged share");
+        let logged = advisory::cut(&reason);
+        tracing::warn!(server = %self.id, share = %id, reason = %logged, "a client reports a damaged share");
         if self.config.read_only || self.room().await.is_ok_and(|room| room < reason.len() as u64) {
             reached!("storage: a report about a damaged share is dropped for want of room");
             return Ok(());

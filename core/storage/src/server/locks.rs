@@ -28,12 +28,12 @@ pub(crate) struct Held {
 impl Locks {
     /// Takes the lock of a file, after those who came before. `server` names it in the log.
     pub async fn lock(&self, server: &str, index: StorageIndex) -> Held {
-        let place = self.place(index);
-        let guard = match place.turn.clone().try_lock_owned() {
+        let (place, turn) = self.place(index);
+        let guard = match turn.clone().try_lock_owned() {
             Ok(guard) => guard,
             Err(_) => {
                 let _waiting = wait!("storage index", server, index = %index);
-                place.turn.clone().lock_owned().await
+                turn.lock_owned().await
             }
         };
         Held { _guard: guard, _hold: hold!("storage index", server, index = %index), place }
@@ -41,14 +41,14 @@ impl Locks {
 
     /// The same, if nobody has it.
     pub fn try_lock(&self, server: &str, index: StorageIndex) -> Option<Held> {
-        let place = self.place(index);
-        let guard = place.turn.clone().try_lock_owned().ok()?;
+        let (place, turn) = self.place(index);
+        let guard = turn.try_lock_owned().ok()?;
         Some(Held { _guard: guard, _hold: hold!("storage index", server, index = %index), place })
     }
 
-    fn place(&self, index: StorageIndex) -> Place {
+    fn place(&self, index: StorageIndex) -> (Place, Arc<Turn<()>>) {
         let turn = lock(&self.0).entry(index).or_default().clone();
-        Place { locks: self.clone(), index, turn }
+        (Place { locks: self.clone(), index }, turn)
     }
 }
 
@@ -59,18 +59,17 @@ impl Held {
     }
 }
 
-/// A use of a lock, waiting or holding. The last one takes the lock off the map.
+/// A use of a lock, waiting or holding, which ends after the lock itself was let go. The last one takes the lock off the map.
 struct Place {
     locks: Locks,
     index: StorageIndex,
-    turn: Arc<Turn<()>>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut locks = lock(&self.locks.0);
-        // The map's and ours: nobody else uses it, and nobody can begin to without the map.
-        if Arc::strong_count(&self.turn) == 2 {
+        // The map's alone: nobody uses it, and nobody can begin to without the map.
+        if locks.get(&self.index).is_some_and(|turn| Arc::strong_count(turn) == 1) {
             locks.remove(&self.index);
         }
     }
@@ -78,6 +77,8 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     #[tokio::test]
@@ -98,6 +99,26 @@ mod tests {
         drop(other);
         drop(given_up);
         assert!(lock(&locks.0).is_empty());
+    }
+
+    /// Two threads that let go of a lock at once: one of them is the last.
+    #[test]
+    fn no_lock_stays_when_threads_race() {
+        let (locks, come) = (Locks::default(), [AtomicU32::new(0), AtomicU32::new(0)]);
+        let run = |me: usize| {
+            for number in 0..20_000u32 {
+                come[me].store(number, Ordering::Release);
+                while come[1 - me].load(Ordering::Acquire) < number {
+                    std::thread::yield_now();
+                }
+                drop(locks.try_lock("s", StorageIndex(u128::from(number).to_be_bytes())));
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| run(0));
+            scope.spawn(|| run(1));
+        });
+        assert_eq!(lock(&locks.0).len(), 0);
     }
 
     fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {

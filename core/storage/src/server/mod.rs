@@ -93,7 +93,7 @@ pub struct Setup {
     pub id: ServerId,
     /// Its node id: SHA-1 of its certificate; recorded beside write enablers.
     pub node: [u8; 20],
-    /// The local directory that holds `leasedb.redb` and `corruption-advisories`. For a server on a disk, the storage
+    /// The local directory that holds `leasedb.redb`, `leasedb.epochs` and `corruption-advisories`. For a server on a disk, the storage
     /// directory itself.
     pub state: PathBuf,
     /// Where the shares are.
@@ -121,7 +121,7 @@ pub enum Mode {
     /// The crawler comes by, in this cycle: shares without a lease are collected, too, and so is what makes no share
     /// and was the same in an earlier cycle.
     Crawl {
-        /// Counts the cycles of this process.
+        /// Its number, which goes on from one process to the next.
         cycle: u64,
     },
     /// As a crawl, but nothing is done.

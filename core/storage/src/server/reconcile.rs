@@ -109,6 +109,8 @@ impl Shared {
                 sight.rows = self.rows(index).await?;
             }
         }
+        let incomplete = |share| matches!(sight.bodies.get(&share), Some(Body::Incomplete { .. }));
+        self.suspects.keep_only(index, incomplete);
         self.looks.note(index, self.runtime.now());
         Ok(sight)
     }
@@ -188,7 +190,6 @@ impl Shared {
                 Recorded::Going(epoch) => match self.finish_deletion(held, id, epoch).await {
                     Ok(()) => {
                         sight.bodies.remove(&id.share);
-                        self.suspects.forget(id);
                         Outcome::Done
                     }
                     Err(error) => Outcome::Failed(error.to_string()),

@@ -40,7 +40,7 @@ impl Shared {
     async fn end_half_done(self: &Arc<Self>) -> Result<(), DatabaseError> {
         let half_done = self.database.view("half done", |read| {
             let mut files = BTreeSet::new();
-            for prefix in (0..Prefix::COUNT).filter_map(Prefix::nth) {
+            for prefix in Prefix::all() {
                 let rows = read.prefix(prefix)?;
                 let half_done = rows.iter().filter(|(_, row)| row.state != State::Stable);
                 files.extend(half_done.map(|(id, _)| id.index));

@@ -11,11 +11,13 @@ use runtime::{reached, relapse};
 
 use super::Mode;
 use super::allocate::MAX_SHARES;
+use super::errors::refused_words;
 use super::locks::Held;
 use super::reconcile::Sight;
 use super::shared::Shared;
 use crate::backend::{BackendError, SlotChange, WriteEnabler};
 use crate::config::LEASE;
+use crate::container::MAX_READ;
 use crate::database::{AccountId, DatabaseError, Epoch, Refused, Row, State};
 use crate::share::{Kind, ShareId};
 
@@ -25,8 +27,8 @@ const MAX_TESTS: usize = 30;
 /// The most reads of one call.
 const MAX_READS: usize = 30;
 
-/// The largest mutable share, in bytes (leasedb-and-storage §18).
-const MAX_MUTABLE: u64 = 69_105_000_000_000_000;
+/// The most bytes that all reads of one call give together: as many as one read.
+const MAX_ANSWER: u64 = MAX_READ;
 
 /// What is to be done to one share.
 enum Deed {
@@ -70,7 +72,7 @@ impl Shared {
         let mut row = self.row(id).await?;
         let changing = row.is_some_and(|row| row.state == State::Changing);
         if changing || !self.looks.fresh(&id.index, self.runtime.now(), self.config.adopt_interval) {
-            row = self.look(&held, Mode::Request).await?.rows.get(&id.share).copied();
+            row = self.look_or_rows(&held).await?.rows.get(&id.share).copied();
         }
         self.read(id, row, Kind::Mutable, range).await
     }
@@ -80,7 +82,7 @@ impl Shared {
         self: Arc<Self>,
         request: ReadTestWrite,
     ) -> Result<ReadTestWritten, ServerError> {
-        check_counts(&request)?;
+        check_counts(&request, self.backend.largest_slot())?;
         let held = self.lock(request.index).await;
         let sight = self.look(&held, Mode::Request).await?;
         if sight.rows.values().any(|row| row.kind == Kind::Immutable) && !relapse!("lease-A13") {
@@ -144,11 +146,18 @@ impl Shared {
         here: &BTreeSet<ShareNumber>,
     ) -> Result<BTreeMap<ShareNumber, Vec<Bytes>>, ServerError> {
         let mut reads = BTreeMap::new();
+        // All of it is in memory before any of it is sent.
+        let mut left = MAX_ANSWER;
         for &share in here {
             let id = ShareId { index: request.index, share };
             let mut answers = Vec::new();
             for &(offset, length) in &request.reads {
-                answers.push(self.backend.read(id, offset, length).await?);
+                // One byte more than is left is as refused as all of them.
+                let bytes = self.backend.read(id, offset, length.min(left + 1)).await?;
+                left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
+                    ServerError::Refused(format!("at most {MAX_ANSWER} bytes are read in one call"))
+                })?;
+                answers.push(bytes);
             }
             reads.insert(share, answers);
         }
@@ -198,8 +207,13 @@ impl Shared {
         let epochs = self.begin_deeds(&deeds).await?;
         let mut done = Done::default();
         for ((id, deed), epoch) in deeds.into_iter().zip(epochs) {
-            let Ok(epoch) = epoch else { continue };
-            self.carry_out_deed(id, deed, epoch, &mut done).await;
+            match epoch {
+                Ok(epoch) => self.carry_out_deed(id, deed, epoch, &mut done).await,
+                // Cannot be, under the lock. But nobody is told that it was done.
+                Err(refused) => {
+                    done.failure.get_or_insert(BackendError::Refused(refused_words(&refused)));
+                }
+            }
         }
         let Done { written, kept, deleted, unmade, failure } = done;
         if failure.is_some() {
@@ -354,8 +368,8 @@ fn is_free(sight: &Sight, share: ShareNumber) -> bool {
     }
 }
 
-/// Bounds what one call may ask for.
-fn check_counts(request: &ReadTestWrite) -> Result<(), ServerError> {
+/// Bounds what one call may ask for, when a share can have `largest` bytes.
+fn check_counts(request: &ReadTestWrite, largest: u64) -> Result<(), ServerError> {
     let refuse = |what: String| Err(ServerError::Refused(what));
     if request.shares.len() > MAX_SHARES {
         return refuse(format!("{} shares; at most {MAX_SHARES} in one call", request.shares.len()));
@@ -369,9 +383,9 @@ fn check_counts(request: &ReadTestWrite) -> Result<(), ServerError> {
         }
         for (offset, bytes) in &wish.writes {
             let end = offset.checked_add(bytes.len() as u64);
-            if end.is_none_or(|end| end > MAX_MUTABLE) && !relapse!("lease-L6") {
+            if end.is_none_or(|end| end > largest) && !relapse!("lease-L6") {
                 return refuse(format!(
-                    "a write at {offset} of share {share}; a share has at most {MAX_MUTABLE} bytes"
+                    "a write at {offset} of share {share}; a share has at most {largest} bytes"
                 ));
             }
         }

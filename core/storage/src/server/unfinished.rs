@@ -70,14 +70,15 @@ impl Unfinished {
             .min_by_key(|(what, due)| (*due, *what))
     }
 
-    fn tried(&self, what: What, finished: bool, now: Instant) {
-        let mut again = lock(&self.again);
-        if finished {
-            again.remove(&what);
-        } else if let Some(again) = again.get_mut(&what) {
-            again.pause = (again.pause * 4).min(LONGEST_PAUSE);
-            again.due = now + again.pause;
-        }
+    /// Takes what is about to be tried: what is noted from here on is about what the attempt may have missed.
+    fn take(&self, what: What) -> Option<Again> {
+        lock(&self.again).remove(&what)
+    }
+
+    /// Puts back what was tried in vain, to be tried again after a longer pause.
+    fn put_back(&self, what: What, tried: Again, now: Instant) {
+        let pause = (tried.pause * 4).min(LONGEST_PAUSE);
+        lock(&self.again).insert(what, Again { due: now + pause, pause });
     }
 }
 
@@ -92,8 +93,16 @@ pub(super) async fn keep_trying(runtime: Runtime, unfinished: Arc<Unfinished>, s
             }
             Some((what, _)) => {
                 let Some(server) = server.upgrade() else { return };
-                let finished = server.try_again(what).await;
-                unfinished.tried(what, finished, runtime.now());
+                let Some(tried) = unfinished.take(what) else { continue };
+                // A task of its own: should it panic, the others are tried all the same; and it runs to its end when the
+                // server is closed.
+                let shared = server.clone();
+                let attempt =
+                    server.operations.start("try again", async move { shared.try_again(what).await });
+                drop(server);
+                if attempt.await != Ok(true) {
+                    unfinished.put_back(what, tried, runtime.now());
+                }
             }
         }
     }
@@ -108,5 +117,26 @@ impl Shared {
                 Err(_) => false,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_during_an_attempt_is_an_attempt_more() {
+        let (unfinished, file) = (Unfinished::default(), StorageIndex([3; 16]));
+        let start = Instant::from_nanos(7);
+        unfinished.note(file, start);
+        let tried = unfinished.take(What::File(file)).unwrap();
+        assert!(unfinished.next().is_none());
+        unfinished.note(file, start + FIRST_PAUSE);
+        assert_eq!(unfinished.next().map(|(_, due)| due), Some(start + FIRST_PAUSE * 2), "it succeeded");
+        unfinished.put_back(What::File(file), tried, start + FIRST_PAUSE);
+        assert_eq!(unfinished.next().map(|(_, due)| due), Some(start + FIRST_PAUSE * 5), "it failed");
+        let tried = unfinished.take(What::File(file)).unwrap();
+        unfinished.put_back(What::File(file), tried, start);
+        assert_eq!(unfinished.next().map(|(_, due)| due), Some(start + FIRST_PAUSE * 16));
     }
 }

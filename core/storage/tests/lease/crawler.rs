@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::StorageIndex;
-use protocol::server::{Allocate, StorageServer};
+use protocol::server::{Allocate, ServerError, StorageServer};
 use storage::config::{Config, Crawl, Expire, ExpireMode, LEASE, STARTER_LEASE};
 use storage::crawler::{AgeBin, Cycle, Pulse, Tally};
 use storage::database::{AccountId, Lease, State};
@@ -312,6 +312,56 @@ async fn a_clock_that_steps_forward_ends_no_lease_for_a_full_cycle() {
     let last = place.server.crawls().await.unwrap().pop().unwrap();
     assert_eq!((last.counts.suspended, last.counts.collected.shares), (false, 1));
     assert_eq!(known(&place).await, 0);
+}
+
+/// A9: it does so while a slice of the crawler runs.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_steps_forward_during_a_slice_ends_no_lease() {
+    let crawls = Crawl { slice: Duration::from_secs(3600), ..Crawl::default() };
+    let place = Place::with(Config { crawl: crawls, ..expiring(ExpireMode::Age(None)) }).await;
+    copy_in_three(&place);
+    crawl(&place).await;
+    // The crawler is in the first prefix, whose leases it has looked at.
+    let files = place.backend.hold(Call::Files);
+    let mut now = START;
+    pass(&place, &mut now, 43_800).await;
+    assert!(matches!(place.server.crawler(), Some(Pulse::WorksSince(_))));
+    now += 90 * DAY;
+    place.world.set_wall(now);
+    files.add_permits(1000);
+    settle().await;
+    let last = place.server.crawls().await.unwrap().pop().unwrap();
+    assert_eq!((last.number, last.counts.suspended, last.counts.ended_leases), (2, true, 0));
+    assert_eq!(known(&place).await, 3);
+}
+
+/// I13: the crawler goes on after a panic.
+#[tokio::test(start_paused = true)]
+async fn a_panic_costs_a_slice() {
+    let place = Place::new().await;
+    copy_in_three(&place);
+    place.backend.panic_next(Call::Prefixes);
+    let mut now = START;
+    pass(&place, &mut now, 1200).await;
+    assert_eq!(place.server.crawls().await.unwrap().pop().unwrap().counts.adopted, 3);
+}
+
+/// L13: the volume with the shares is not mounted, or a link to it leads nowhere.
+#[tokio::test(start_paused = true)]
+async fn a_missing_tree_is_no_absence_of_its_shares() {
+    let place = Place::new().await;
+    place.upload(0, b"abcd").await;
+    let (here, away) = (place.path("shares"), place.path("away"));
+    std::fs::rename(&here, &away).unwrap();
+    let counts = crawl(&place).await.counts;
+    assert_eq!((counts.vanished, counts.failed_prefixes), (0, 1), "{counts:?}");
+    assert!(matches!(place.read(0).await, Err(ServerError::Disk(_))));
+    assert_eq!((known(&place).await, place.leases(0).await.len()), (1, 1));
+    std::fs::rename(&away, &here).unwrap();
+    assert_eq!(&place.read(0).await.unwrap()[..], b"abcd");
+    // One directory is a directory.
+    std::fs::remove_dir_all(place.path("shares/on")).unwrap();
+    assert_eq!(crawl(&place).await.counts.vanished, 1);
 }
 
 /// Objects that make no share wait for a full cycle.

@@ -152,6 +152,20 @@ pub async fn a_change_that_was_cut_off_never_deletes() {
     assert_eq!(slots, [0, 3]);
 }
 
+/// A share that was being changed has gone, and its directory with it: there is nothing to be made durable.
+#[tokio::test(start_paused = true)]
+pub async fn a_change_of_what_has_gone_altogether_is_ended() {
+    let place = Place::new().await;
+    place.change(&[(0, write(0, b"old"))]).await.unwrap();
+    let begin = place.database().update("D2", move |write| write.begin_change(id(0), START));
+    begin.await.unwrap().unwrap();
+    fs::remove_dir_all(place.file(0).parent().unwrap()).unwrap();
+    let place = place.crash(Config::default()).await;
+    assert_eq!(place.row(0).await.map(|row| (row.state, row.kind)), Some((State::Stable, Kind::Corrupted)));
+    place.reconcile(Mode::Crawl { cycle: 1 }).await;
+    assert_eq!(place.row(0).await, None);
+}
+
 pub async fn storage_slots(place: &Place) -> Vec<u32> {
     use protocol::server::SlotServer;
     place.server.slots(INDEX).await.unwrap().into_iter().collect()

@@ -49,6 +49,8 @@ struct Script {
     shows_incoming: bool,
     /// A deletion with this epoch, or an earlier one, is refused.
     outlived: u64,
+    /// The next of these calls panics.
+    panicking: BTreeSet<Call>,
     calls: BTreeMap<Call, u32>,
     space: Option<u64>,
 }
@@ -71,6 +73,11 @@ impl Scripted {
     /// The next of these calls is carried out, and then fails.
     pub fn lose_answer(&self, call: Call) {
         self.script.lock().unwrap().losing.insert(call);
+    }
+
+    /// The next of these calls panics.
+    pub fn panic_next(&self, call: Call) {
+        self.script.lock().unwrap().panicking.insert(call);
     }
 
     /// These calls wait until a permit is added to what is returned.
@@ -112,7 +119,11 @@ impl Scripted {
         let held = {
             let mut script = self.script.lock().unwrap();
             *script.calls.entry(call).or_default() += 1;
-            script.held.get(&call).cloned()
+            let panics = script.panicking.remove(&call);
+            let held = script.held.get(&call).cloned();
+            drop(script);
+            assert!(!panics, "planted");
+            held
         };
         if let Some(permits) = held {
             permits.acquire().await.unwrap().forget();
@@ -214,6 +225,10 @@ impl Backend for Scripted {
     async fn change(&self, id: ShareId, change: SlotChange, epoch: u64) -> Result<u64, BackendError> {
         self.begin(Call::Change).await?;
         self.end(Call::Change, self.disk.change(id, change, epoch).await?)
+    }
+
+    fn largest_slot(&self) -> u64 {
+        self.disk.largest_slot()
     }
 
     async fn available_space(&self) -> Result<Option<u64>, BackendError> {

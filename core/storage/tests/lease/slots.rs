@@ -134,11 +134,27 @@ pub async fn requests_have_limits() {
     assert!(refused(place.rtw(&many(257), &[]).await));
     assert!(refused(place.rtw(&[], &[(0, 1); 31]).await));
     assert!(refused(place.rtw(&tests(31), &[]).await));
-    for offset in [69_105_000_000_000_000, u64::MAX] {
+    for offset in [1 << 34, 69_105_000_000_000_000, u64::MAX] {
         assert!(refused(place.rtw(&[(0, write(0, b"x")), (1, write(offset, b"x"))], &[]).await));
         assert!(slots(&place).await.is_empty(), "nothing was begun");
     }
     assert!(place.rtw(&tests(30), &[(0, 1); 30]).await.unwrap().success);
+    place.change(&[(7, write((1 << 34) - 1, b"x"))]).await.expect("the last byte that a share can have");
+}
+
+/// An answer is in memory as a whole.
+#[tokio::test(start_paused = true)]
+pub async fn all_reads_of_a_call_have_one_limit() {
+    let place = Place::new().await;
+    let half = 1 << 27;
+    for share in [0, 1] {
+        place.change(&[(share, write(half - 1, b"x"))]).await.unwrap();
+    }
+    let whole = place.rtw(&[], &[(0, u64::MAX)]).await.unwrap();
+    assert_eq!(whole.reads[&1][0].len() as u64, half);
+    let more = place.rtw(&[(2, write(0, b"x"))], &[(half - 1, 1), (0, u64::MAX)]).await;
+    assert!(matches!(more, Err(ServerError::Refused(why)) if why.contains("268435456 bytes")));
+    assert_eq!(slots(&place).await, [0, 1], "nothing was written");
 }
 
 #[tokio::test(start_paused = true)]

@@ -210,8 +210,24 @@ pub async fn a_deletion_that_fails_is_tried_again() {
     writer.abort().await.expect("after B1 it is gone as far as the client is concerned");
     assert_eq!(place.state(0).await, Some(State::Going));
     assert_eq!(place.reconcile(Mode::Request).await, []);
-    assert!(place.reconcile(Mode::Dry).await.iter().all(|f| matches!(f.step, Step::FinishDeletion { .. })));
+    let [finding] = &place.reconcile(Mode::Dry).await[..] else { panic!("it is to be finished") };
+    assert!(matches!(finding.step, Step::FinishDeletion { .. }));
     tokio::time::sleep(Duration::from_secs(3600)).await;
     settle().await;
     assert_eq!((place.state(0).await, place.backend.calls(Call::Delete)), (None, 4));
+}
+
+#[tokio::test(start_paused = true)]
+pub async fn an_attempt_that_panics_is_not_the_last() {
+    let place = Place::new().await;
+    let writer = place.writer(0, 4).await;
+    place.backend.fail(Call::Delete, 1);
+    writer.abort().await.unwrap();
+    place.backend.panic_next(Call::List);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    settle().await;
+    assert_eq!(place.state(0).await, Some(State::Going));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    settle().await;
+    assert_eq!(place.state(0).await, None);
 }

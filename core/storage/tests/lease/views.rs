@@ -267,3 +267,22 @@ pub async fn looking_changes_nothing() {
     assert_eq!(place.reconcile(Mode::Dry).await, found);
     assert_eq!(place.state(3).await, Some(State::Coming));
 }
+
+/// One file that cannot be read makes a listing fail, again and again. What has a row is there all the same.
+#[tokio::test(start_paused = true)]
+pub async fn a_backend_that_does_not_tell_hides_no_share_that_has_a_row() {
+    let place = Place::new().await;
+    place.upload(0, b"abcd").await;
+    let place = place.crash(Config::default()).await;
+    place.backend.fail(Call::List, 1000);
+    assert_eq!((place.shares().await, &place.read(0).await.unwrap()[..]), (vec![0], &b"abcd"[..]));
+    assert_eq!(place.server.slots(INDEX).await, Ok([].into()));
+    assert_eq!(place.server.read_slot(INDEX, 0, 0, 9).await, Err(ServerError::NoSuchShare));
+    place.backend.fail(Call::List, 0);
+    // Of a file without rows nothing is known.
+    let place = Place::new().await;
+    place.copy_in(0, b"copied");
+    place.backend.fail(Call::List, 1);
+    assert!(matches!(place.server.get_buckets(INDEX).await, Err(ServerError::Disk(_))));
+    assert_eq!(place.shares().await, [0]);
+}

@@ -49,7 +49,11 @@ impl DoorFiles {
     fn change(&self, deed: &Deed<'_>) -> io::Result<()> {
         self.check_power()?;
         let mut state = self.disk().lock();
-        let effect = state.trouble.come_by(DiskOp::Change, self.life)?;
+        let effect = state.trouble.come_by(DiskOp::Change, self.life).inspect_err(|_| {
+            if let Deed::Sync(file) = deed {
+                file.lock().fail_to_sync();
+            }
+        })?;
         self.crash_if(&effect, &mut state, Some(deed))?;
         if state.trouble.is_full() && needs_room(deed) {
             state.trouble.was_felt_full();

@@ -38,6 +38,8 @@ pub(super) struct Inode {
     /// Pages that were written to, and changes that were made, since the last sync; the same.
     dirty: Vec<usize>,
     unsynced: Vec<Change>,
+    /// A sync has failed: some of what is seen is not durable, and is not dirty either.
+    lost: bool,
     /// Some directory names it.
     pub(super) linked: bool,
     /// Its number; no other file of the disk ever has it.
@@ -90,8 +92,8 @@ impl Inode {
     /// A bit of what is stored flips. What is durable rots with it, unless it is about to be overwritten.
     pub(super) fn rot(&mut self, at: u64, bit: u8) {
         self.seen.flip(at, bit);
-        if at < self.kept.len() && !self.dirty.contains(&place(at).0) {
-            self.kept.take_page(place(at).0, &self.seen);
+        if !self.dirty.contains(&place(at).0) {
+            self.kept.flip(at, bit);
         }
         self.rotten.push(at);
     }
@@ -105,6 +107,14 @@ impl Inode {
         self.unsynced.clear();
     }
 
+    /// A sync fails: what was not durable stays to be seen, but the system takes it for written, and no later sync makes it
+    /// durable. So Linux does, and tells of it once.
+    pub(super) fn fail_to_sync(&mut self) {
+        self.lost |= !self.unsynced.is_empty();
+        self.dirty.clear();
+        self.unsynced.clear();
+    }
+
     /// From here on it matters what is durable: all that there is.
     pub(super) fn track(&mut self) {
         self.kept = self.seen.clone();
@@ -112,9 +122,10 @@ impl Inode {
 
     /// The power goes: what was not durable meets its fate.
     pub(super) fn lose_power(&mut self, fate: &mut Fate) {
-        if !fate.spares_all() {
+        if self.lost || !fate.spares_all() {
             self.seen = self.survivor(fate);
         }
+        self.lost = false;
         self.kept = self.seen.clone();
         self.dirty.clear();
         self.unsynced.clear();

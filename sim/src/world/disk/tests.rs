@@ -419,3 +419,28 @@ fn what_was_cut_off_and_synced_does_not_come_back() {
     let bytes = image_of(&disk).remove(&path).flatten().unwrap();
     assert_eq!((&bytes[..100], &bytes[100..]), (&[7; 100][..], &[0; 9_900][..]));
 }
+
+#[test]
+fn what_could_not_be_synced_once_is_durable_when_it_is_written_again_and_not_before() {
+    let (disk, path) = (Disk::new("failed"), PathBuf::from("/x"));
+    disk.track();
+    step(&disk, &Step::Create(path.clone()));
+    step(&disk, &Step::Write(path.clone(), 0, vec![1; 4 * 4096]));
+    disk.sync_all();
+    step(&disk, &Step::Write(path.clone(), 0, vec![2; 4 * 4096]));
+    with_deed(&disk, &Step::Sync(path.clone()), |_, deed| match deed {
+        Some(Deed::Sync(file)) => file.lock().fail_to_sync(),
+        _ => panic!("the file is there"),
+    });
+    step(&disk, &Step::Write(path.clone(), 4096, vec![3; 4096]));
+    step(&disk, &Step::Sync(path.clone()));
+    let pages = || {
+        let bytes = image_of(&disk).remove(&path).flatten().unwrap();
+        bytes.chunks(4096).map(|page| page[0]).collect::<Vec<_>>()
+    };
+    disk.went_down(CrashKind::Process, 0);
+    assert_eq!(pages(), [2, 3, 2, 2], "as long as the machine is up");
+    // Whatever else survives.
+    disk.went_down(CrashKind::Power, 1);
+    assert_eq!(pages(), [1, 3, 1, 1]);
+}

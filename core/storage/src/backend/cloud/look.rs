@@ -31,6 +31,8 @@ impl Look {
     pub fn body(&self) -> Body {
         let used = self.used;
         match &self.header {
+            // Half an upload, whose later chunks came first, or what somebody copies in.
+            _ if self.chunks.is_empty() => Body::Incomplete { used },
             Err(flaw @ Flaw::Chunks(_)) => Body::Corrupted { used, why: flaw.to_string() },
             _ if self.total() < self.promised => Body::Incomplete { used },
             Ok(Header::Immutable(header)) => Body::Immutable { size: header.data_len, used },
@@ -83,7 +85,7 @@ impl Shared {
         match look.as_ref().map(Look::body) {
             Some(Body::Corrupted { why, .. }) => Err(BackendError::Corrupted { id, why }),
             Some(Body::Incomplete { .. }) => {
-                let flaw = Flaw::Chunks("its last chunks are missing".into());
+                let flaw = Flaw::Chunks("some of its chunks are missing".into());
                 Err(StorageError::from(flaw).about(id))
             }
             _ => Ok(look),

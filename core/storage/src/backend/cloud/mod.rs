@@ -182,6 +182,11 @@ impl Backend for Cloud {
         self.0.change(id, &change, epoch).await
     }
 
+    /// 256 MiB: a change has the share in memory.
+    fn largest_slot(&self) -> u64 {
+        MAX_READ
+    }
+
     /// There is no telling.
     async fn available_space(&self) -> Result<Option<u64>, BackendError> {
         Ok(None)

@@ -387,7 +387,7 @@ async fn what_is_missing_or_wrong_is_told_from_the_sizes_and_the_header() {
         ),
         ("the last one is cut", |place| place.tamper("0.3", |bytes| bytes.truncate(9)), "incomplete"),
         ("one in the middle is missing", |place| place.remove("0.2"), "chunk 2 of 3 is missing"),
-        ("the first one is missing", |place| place.remove("0"), "no first chunk"),
+        ("the first one is missing", |place| place.remove("0"), "incomplete"),
         (
             "one in the middle is cut",
             |place| place.tamper("0.1", |bytes| bytes.truncate(9)),

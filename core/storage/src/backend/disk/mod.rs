@@ -19,6 +19,7 @@ mod place;
 mod upload;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -59,10 +60,15 @@ pub struct Disk {
 impl Disk {
     /// Keeps shares below `root`, which is made if it is not there. Changes nothing else.
     pub async fn open(runtime: Runtime, root: &Path) -> Result<Disk, BackendError> {
-        let place = Place::new(runtime.files(), root);
-        let disk = Disk { place, runtime, memory: Memory::new(SMALL) };
+        let disk = Disk::look(runtime, root);
         disk.job("open storage directory", Place::make_root).await?;
         Ok(disk)
+    }
+
+    /// The shares below `root`, for looking at them: nothing is made, and an error comes only with the first look.
+    pub fn look(runtime: Runtime, root: &Path) -> Disk {
+        let place = Place::new(runtime.files(), root);
+        Disk { place, runtime, memory: Memory::new(SMALL) }
     }
 
     /// From now on, containers of up to so many bytes are small: they are kept in memory until they are published.
@@ -173,7 +179,12 @@ impl Backend for Disk {
 
     async fn read(&self, id: ShareId, offset: u64, length: u64) -> Result<Bytes, BackendError> {
         self.share_job("read share", id, move |place| {
-            Container::open(place.files(), &place.share(id), OpenMode::Read)?.read(offset, length)
+            let opened = Container::open(place.files(), &place.share(id), OpenMode::Read);
+            match absent(opened)? {
+                Some(container) => container.read(offset, length),
+                // Leases depend on it: a share that is missed here is forgotten.
+                None => place.check_root().and(Err(io::Error::from(io::ErrorKind::NotFound).into())),
+            }
         })
         .await
     }
@@ -190,7 +201,8 @@ impl Backend for Disk {
     }
 
     async fn make_durable(&self, index: StorageIndex) -> Result<(), BackendError> {
-        self.job("make shares durable", move |place| place.make_durable(&index)).await
+        // Where there is no directory any more, nothing is listed that could be made durable.
+        self.job("make shares durable", move |place| absent(place.make_durable(&index)).map(drop)).await
     }
 
     async fn discard(&self, id: ShareId) -> Result<(), BackendError> {
@@ -230,6 +242,11 @@ impl Backend for Disk {
             Ok(used)
         })
         .await
+    }
+
+    /// 16 GiB: each change copies the share.
+    fn largest_slot(&self) -> u64 {
+        mutable::MAX_DATA
     }
 
     async fn available_space(&self) -> Result<Option<u64>, BackendError> {

@@ -40,14 +40,39 @@ impl Place {
 
     /// Makes the directories that are always there, durably. A crash may have undone that last time, so it is done anew.
     pub fn make_root(&self) -> Result<(), StorageError> {
+        let missing = self.missing_ancestors()?;
         self.files.create_dir_all(&self.incoming())?;
         self.files.sync_dir(&self.shares())?;
         self.files.sync_dir(&self.root)?;
-        let parent = self.root.parent().filter(|parent| *parent != Path::new(""));
-        match self.files.sync_dir(parent.unwrap_or(Path::new("."))) {
+        match self.files.sync_dir(parent_of(&self.root)) {
             // A directory that we may not even look into was not made by us, nor was the entry in it.
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
-            synced => Ok(synced?),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+        missing.iter().try_for_each(|made| Ok(self.files.sync_dir(parent_of(made))?))
+    }
+
+    /// The directories above the root that are not there, the lowest first.
+    fn missing_ancestors(&self) -> Result<Vec<PathBuf>, StorageError> {
+        let mut missing = Vec::new();
+        for ancestor in self.root.ancestors().skip(1).filter(|ancestor| *ancestor != Path::new("")) {
+            match self.files.kind(ancestor) {
+                Err(error) if error.kind() == ErrorKind::NotFound => missing.push(ancestor.to_owned()),
+                // What cannot be looked at was not made by us.
+                _ => break,
+            }
+        }
+        Ok(missing)
+    }
+
+    /// An error when the directories are not there that always are: the volume is not mounted, or somebody has moved it.
+    /// What is not found then is no absence.
+    pub fn check_root(&self) -> Result<(), StorageError> {
+        match self.files.kind(&self.incoming()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(io::Error::other("the directory of the shares is not there").into())
+            }
+            looked => Ok(looked.map(drop)?),
         }
     }
 
@@ -63,7 +88,11 @@ impl Place {
 
     /// The prefixes that have a directory.
     pub fn prefixes(&self) -> Result<BTreeSet<Prefix>, StorageError> {
-        Ok(self.list(&self.shares())?.iter().filter_map(|name| parse_prefix(name)).collect())
+        let listed = self.list(&self.shares())?;
+        if listed.is_empty() {
+            self.check_root()?;
+        }
+        Ok(listed.iter().filter_map(|name| parse_prefix(name)).collect())
     }
 
     /// The files that have a directory under a prefix.
@@ -198,6 +227,8 @@ impl Place {
     fn remove(&self, directory: &Path, share: ShareNumber) -> Result<(), StorageError> {
         let path = directory.join(share.to_string());
         match self.files.remove_file(&path) {
+            // A foreign file is where a directory should be: below it there is nothing.
+            Err(error) if error.kind() == ErrorKind::NotADirectory => return Ok(()),
             // Someone made a directory under the name of a share. An empty one we can do without.
             Err(error) if error.kind() != ErrorKind::NotFound => match self.files.kind(&path) {
                 Ok(FileKind::Directory) => self.files.remove_dir(&path)?,
@@ -223,6 +254,10 @@ impl Place {
     fn incoming_file(&self, id: ShareId) -> PathBuf {
         self.incoming().join(format!("{}.{}", id.index, id.share))
     }
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
 
 /// None when there is nothing: that is no error.

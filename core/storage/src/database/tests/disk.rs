@@ -1,7 +1,8 @@
 //! A world for tests: a disk in memory that fails when told to, and jobs that run at once or when told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -119,7 +120,29 @@ struct Content {
 #[derive(Default)]
 struct Node {
     bytes: Vec<u8>,
+    /// What a loss of the power would leave.
+    durable: Vec<u8>,
+    /// Pages that the next sync makes durable. One that fails takes them off, as Linux does.
+    dirty: BTreeSet<usize>,
     locked: bool,
+}
+
+const PAGE: usize = 4096;
+
+impl Node {
+    fn soil(&mut self, bytes: Range<usize>) {
+        self.dirty.extend(bytes.start / PAGE..bytes.end.div_ceil(PAGE));
+    }
+
+    fn sync(&mut self) {
+        self.durable.resize(self.bytes.len(), 0);
+        for page in std::mem::take(&mut self.dirty) {
+            let end = self.bytes.len().min((page + 1) * PAGE);
+            if page * PAGE < end {
+                self.durable[page * PAGE..end].copy_from_slice(&self.bytes[page * PAGE..end]);
+            }
+        }
+    }
 }
 
 impl TestDisk {
@@ -146,8 +169,17 @@ impl TestDisk {
 
     /// Puts a file there.
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
-        let node = Node { bytes, locked: false };
+        let node = Node { durable: bytes.clone(), bytes, ..Node::default() };
         lock(&self.0).files.insert(path.into(), Arc::new(Mutex::new(node)));
+    }
+
+    /// All that was not made durable is gone.
+    pub fn lose_power(&self) {
+        for node in lock(&self.0).files.values() {
+            let node = &mut *lock(node);
+            node.bytes = node.durable.clone();
+            (node.dirty, node.locked) = (BTreeSet::new(), false);
+        }
     }
 
     /// The names of all files.
@@ -254,6 +286,7 @@ impl File for TestFile {
             node.bytes.resize(end, 0);
         }
         node.bytes[start..end].copy_from_slice(bytes);
+        node.soil(start..end);
         Ok(())
     }
 
@@ -264,7 +297,10 @@ impl File for TestFile {
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.disk.change()?;
-        lock(&self.node).bytes.resize(length as usize, 0);
+        let (mut node, length) = (lock(&self.node), length as usize);
+        let before = node.bytes.len();
+        node.bytes.resize(length, 0);
+        node.soil(before.min(length)..before.max(length));
         Ok(())
     }
 
@@ -279,7 +315,14 @@ impl File for TestFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.change()?;
+        let synced = self.disk.change();
+        let mut node = lock(&self.node);
+        match synced {
+            Ok(()) => node.sync(),
+            Err(_) => node.dirty.clear(),
+        }
+        drop(node);
+        synced?;
         lock(&self.disk.0).syncs += 1;
         Ok(())
     }
