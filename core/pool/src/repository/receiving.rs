@@ -168,7 +168,11 @@ impl Upload for Receiving {
         let decision = decide(verdict, self.taking.came(), matches);
         let ending = move |layout: &Layout, files: &dyn Files| match decision {
             Decision::Store => {
-                incoming.file.sync_data()?;
+                if let Err(error) = incoming.file.sync_data() {
+                    // Nobody must go on with it: the system may take for written what is not, and never say so again.
+                    let _ = files.remove_file(&layout.incoming(&key));
+                    return Err(error);
+                }
                 let directories = layout.publish(files, &layout.incoming(&key), &key)?;
                 Ok(Some((directories, incoming.file.stamp()?)))
             }

@@ -13,7 +13,7 @@ use redb::{ReadableDatabase, ReadableTableMetadata, TableError};
 use runtime::files::{File, Files, OpenMode};
 use runtime::reached;
 
-use super::file::DatabaseFile;
+use super::file::{DatabaseFile, write_again};
 use super::overlay::Overlay;
 use super::records::{
     ACCOUNT_KEYS, ACCOUNTS, ATTRIBUTES, CRAWLER, HISTORY, LEASES, META, META_EPOCH, META_VERSION, SHARES,
@@ -70,6 +70,9 @@ pub(super) fn open(files: &dyn Files, path: &Path, now: Duration) -> Result<Foun
         if fresh {
             // Before anything is in it: what is acknowledged later must not lose its name.
             files.sync_dir(directory_of(path)).map_err(disk)?;
+        } else if !ended_well(&*file).map_err(disk)? {
+            // Whoever had it open before may have died of a disk that could not make something durable.
+            write_again(&*file).map_err(disk)?;
         }
         let least = read_floor(files, path).map_err(disk)?;
         match Live::open(file, now, least) {
@@ -91,6 +94,15 @@ pub(super) fn open(files: &dyn Files, path: &Path, now: Duration) -> Result<Foun
             }
         }
     }
+}
+
+/// Whether a database was closed by who had it open last: redb says so in the tenth byte of its file, behind its magic number.
+fn ended_well(file: &dyn File) -> io::Result<bool> {
+    const MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
+    const NOT_CLOSED: u8 = 2;
+    let mut head = [0; 10];
+    let read = file.read_full_at(0, &mut head)?;
+    Ok(read == head.len() && head.starts_with(MAGIC) && head[9] & NOT_CLOSED == 0)
 }
 
 /// Opens the file at `path`, and changes nothing on the disk then or later.
