@@ -7,6 +7,12 @@
 //! calls crawl DIR                lists it, and reads the head of every share
 //! ```
 //! Prints a JSON object, as `throughput.rs` does.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "it measures the machine, and nothing of core runs in it"
+)]
 
 use std::error::Error;
 use std::fs::{self, File, OpenOptions};

@@ -601,6 +601,24 @@ async fn what_is_acknowledged_after_a_failed_sync_is_durable() {
     assert!(failed > 0);
 }
 
+/// The same when a process ends with that, and another opens what the system has in memory.
+#[tokio::test]
+async fn what_a_process_could_not_make_durable_the_next_one_does() {
+    for after in 0..60 {
+        let world = TestWorld::default();
+        world.disk.fail_after(after, true);
+        let first = open_as(&world, Sync::Full).await;
+        world.disk.mend();
+        drop(first);
+        let database = open_as(&world, Sync::Full).await.unwrap().database;
+        adopt(&database, id(1, 0)).await.unwrap();
+        world.disk.lose_power();
+        let opened = open_as(&world, Sync::Full).await.unwrap();
+        assert!(opened.set_aside.is_none(), "after {after} changes");
+        assert!(is_stable(&opened.database, id(1, 0)).await, "after {after} changes");
+    }
+}
+
 /// The floor of the epochs is one number in a file, which may rot.
 #[tokio::test]
 async fn a_spoilt_floor_is_none() {

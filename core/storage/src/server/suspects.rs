@@ -53,7 +53,9 @@ impl Suspects {
         let of_file = ShareId { index, share: 0 }..=ShareId { index, share: ShareNumber::MAX };
         let mut seen = lock(&self.0);
         let gone: Vec<_> = seen.range(of_file).map(|(id, _)| *id).filter(|id| !still(id.share)).collect();
-        gone.iter().for_each(|id| drop(seen.remove(id)));
+        for id in gone {
+            seen.remove(&id);
+        }
     }
 }
 
