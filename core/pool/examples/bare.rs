@@ -8,6 +8,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "a failure here is a failure, and this is no core"
 )]
 

@@ -41,8 +41,6 @@ pub(super) struct Live {
     file: DatabaseFile,
     /// The next epoch to give.
     pub next_epoch: AtomicU64,
-    /// It had not ended well.
-    repaired: bool,
     /// Nothing was committed since it was opened.
     pub untouched: AtomicBool,
 }
@@ -74,16 +72,12 @@ pub(super) fn open(files: &dyn Files, path: &Path, now: Duration) -> Result<Foun
             files.sync_dir(directory_of(path)).map_err(disk)?;
         } else if !ended_well(&*file).map_err(disk)? {
             // Whoever had it open before may have died of a disk that could not make something durable.
+            reached!("database: written again, as it did not end well");
             write_again(&*file).map_err(disk)?;
         }
         let least = read_floor(files, path).map_err(disk)?;
         match Live::open(file, now, least) {
             Ok(live) => {
-                if live.repaired {
-                    // An earlier process may have been told that something could not be made durable, and have ended.
-                    reached!("database: written again, as it did not end well");
-                    write_again(&*live.file()).map_err(disk)?;
-                }
                 raise_floor(files, path, live.next_epoch.load(Ordering::Relaxed)).map_err(disk)?;
                 return Ok(Found { live, set_aside, fresh });
             }
@@ -170,7 +164,7 @@ impl Live {
         let opened = catch_unwind(AssertUnwindSafe(|| open_redb(file.clone(), now, least)));
         let opened = opened.unwrap_or_else(|panic| Err(Unusable::Damaged(message_of(panic))));
         // An error of the disk says nothing about the file, whatever redb makes of it.
-        let (redb, next_epoch, repaired) = match (opened, file.failure()) {
+        let (redb, next_epoch) = match (opened, file.failure()) {
             (Ok(opened), None) => opened,
             (_, Some(why)) => {
                 file.sever();
@@ -185,7 +179,6 @@ impl Live {
             redb: Some(redb),
             file,
             next_epoch: AtomicU64::new(next_epoch),
-            repaired,
             untouched: AtomicBool::new(true),
         })
     }
@@ -235,8 +228,7 @@ impl Drop for Live {
     }
 }
 
-/// The database, its next epoch, and whether it had not ended well.
-fn open_redb(file: DatabaseFile, now: Duration, least: u64) -> Result<(redb::Database, u64, bool), Unusable> {
+fn open_redb(file: DatabaseFile, now: Duration, least: u64) -> Result<(redb::Database, u64), Unusable> {
     let repaired = Arc::new(AtomicBool::new(false));
     let repairs = repaired.clone();
     let mut redb = redb::Builder::new()
@@ -249,8 +241,7 @@ fn open_redb(file: DatabaseFile, now: Duration, least: u64) -> Result<(redb::Dat
         // Nobody was told of anything that is in a database without tables.
         Err(TableError::TableDoesNotExist(_)) if no_tables(&transaction)? => {
             drop(transaction);
-            let epoch = initialise(&redb, now, least)?;
-            return Ok((redb, epoch, repaired.load(Ordering::Relaxed)));
+            return initialise(&redb, now, least).map(|epoch| (redb, epoch));
         }
         Err(error) => return Err(damaged(error)),
         Ok(meta) => {
@@ -268,14 +259,13 @@ fn open_redb(file: DatabaseFile, now: Duration, least: u64) -> Result<(redb::Dat
     check_tables(&transaction)?;
     drop(transaction);
     // After a crash redb has compared every checksum; after a clean end it takes the file's word.
-    let repaired = repaired.load(Ordering::Relaxed);
-    if !repaired {
+    if !repaired.load(Ordering::Relaxed) {
         let sound = redb.check_integrity().map_err(damaged)?;
         if !sound {
             tracing::error!("the lease database had to be repaired: its last changes may be lost");
         }
     }
-    Ok((redb, next_epoch, repaired))
+    Ok((redb, next_epoch))
 }
 
 /// Makes all tables of an empty database, in one transaction.
