@@ -1,6 +1,6 @@
 //! Connections to peers elsewhere, lent to requests and kept when they are idle (annex-p2p §11, §15.2).
 //!
-//! Whoever has a [`Lease`] has its connection alone. When the lease is dropped the connection becomes idle, but only one
+//! Whoever has a `Lease` has its connection alone. When the lease is dropped the connection becomes idle, but only one
 //! that stands between two requests; any other is closed. So, whatever becomes of a request, its connection is given back
 //! exactly once. Closing waits for others: that is done by tasks of the pool's own, which [`Connections::close`] waits for.
 
