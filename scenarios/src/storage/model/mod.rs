@@ -117,6 +117,7 @@ impl Model {
             }
         }
         self.unnoticed.extend(ids);
+        self.slots.values_mut().for_each(Slots::may_be_back);
     }
 
     /// Whether clients must find the share: it was acknowledged, it is still leased, and nothing befell it.

@@ -77,6 +77,8 @@ struct State {
 #[derive(Clone, Debug)]
 pub struct Slots {
     known: Known,
+    /// All shares that anybody ever wanted to write.
+    wanted: BTreeSet<ShareNumber>,
     /// What was known when nothing was under way last, and what has happened since.
     base: Known,
     events: Vec<Event>,
@@ -127,11 +129,14 @@ impl Slots {
             lost: false,
             chunk,
         };
-        Slots { base: known.clone(), known, events: Vec::new() }
+        Slots { base: known.clone(), known, wanted: BTreeSet::new(), events: Vec::new() }
     }
 
     /// A call begins.
     pub fn begin(&mut self, id: CallId, call: SlotCall) {
+        if let SlotCall::Write { shares, .. } = &call {
+            self.wanted.extend(shares.keys());
+        }
         self.learn(Event::Begin(id, call));
     }
 
@@ -179,6 +184,12 @@ impl Slots {
     /// Nothing is known of the share any more.
     pub fn tampered(&mut self, share: ShareNumber) {
         self.learn(Event::Tampered(share));
+    }
+
+    /// The server may have forgotten that shares were to be deleted: those of which the backend did not let go are back.
+    pub fn may_be_back(&mut self) {
+        let gone: Vec<_> = self.wanted.iter().copied().filter(|share| !self.is_certain(*share)).collect();
+        gone.into_iter().for_each(|share| self.tampered(share));
     }
 
     /// The writes under way may leave their shares half changed.
@@ -299,7 +310,9 @@ impl Known {
         self.states = self.explaining(id, answer);
         if self.states.is_empty() {
             self.lost = true;
-            return Err(format!("{call:?} was answered {answer:?}; the calls explain only {before:?}"));
+            return Err(format!(
+                "the answer was {answer:?}, and the calls explain only {before:?}: {call:?}"
+            ));
         }
         Ok(())
     }
@@ -545,5 +558,33 @@ impl Slot {
         let start = (offset as usize).min(self.data.len());
         let end = (start + length as usize).min(self.data.len());
         Bytes::copy_from_slice(&self.data[start..end])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A share is written, or deleted, alone, when these are there.
+    fn write(slots: &mut Slots, there: &[ShareNumber], share: ShareNumber, new_length: Option<u64>) {
+        let id = there.len() as CallId;
+        let writes = vec![(0, Bytes::from_static(b"bytes"))];
+        let shares = BTreeMap::from([(share, TestAndWrite { tests: Vec::new(), writes, new_length })]);
+        slots.begin(id, SlotCall::Write { enabler: LeaseSecret::default(), shares, reads: Vec::new() });
+        let read = there.iter().map(|share| (*share, Vec::new())).collect();
+        slots.answered(id, &SlotAnswer::Written(true, read)).unwrap();
+    }
+
+    #[test]
+    fn a_share_whose_deletion_may_be_forgotten_may_be_back() {
+        let mut slots = Slots::new(None);
+        write(&mut slots, &[], 1, None);
+        write(&mut slots, &[1], 2, None);
+        write(&mut slots, &[1, 2], 2, Some(0));
+        slots.may_be_back();
+        assert!(slots.is_certain(1) && !slots.is_wild(1));
+        assert!(slots.is_wild(2), "nobody knows");
+        slots.begin(3, SlotCall::List);
+        assert_eq!(slots.answered(3, &SlotAnswer::Listed([1, 2].into())), Ok(()));
     }
 }
