@@ -8,8 +8,8 @@ allocated, written and closed; the lease of every share is renewed; every share 
 with many clients at a time, which is what a server has, and makes everything durable before it answers (`full`), or the
 lease database some time later (`normal`). The real server makes nothing durable and has one thread.
 
-The last column is what `examples/calls.rs` reaches, which makes only the system calls of each job, on every core: no server
-with this layout can be faster here.
+The last column is what `examples/calls.rs` reaches, which makes only the system calls of each job, by whole paths, on every
+core. What a server can reach here is not far from that, at best.
 """
 
 import json

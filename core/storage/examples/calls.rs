@@ -1,5 +1,5 @@
-//! What the system calls alone of each job of `throughput.rs` cost: no database, no tasks, no checks, on every core. No
-//! server that keeps shares as Tahoe-LAFS does, and an upload durable, can be faster on this disk.
+//! What the system calls alone of each job of `throughput.rs` cost: no database, no tasks, no checks, on every core. The
+//! bound is that of these calls, by whole paths; relative to open directories they are somewhat cheaper.
 //!
 //! ```text
 //! calls upload DIR COUNT BYTES   makes, fills, syncs and renames so many shares, and syncs their directories
